@@ -1,0 +1,163 @@
+"""What may be spent, what was spent, and what is promised to calls under way.
+
+A call is reserved at its worst case before it is made and settled at its true
+cost afterwards, so that `spent + promised` never passes the budget. Spending is
+cumulative over resumes: a ledger starts from what the store says was spent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .errors import BadConfig, BudgetExceeded
+
+__all__ = ["Budget", "Ledger", "Reservation", "Spent"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hard limits of one phase; `None` means no limit.
+
+    Attributes:
+        calls: Model calls that are paid for; answers found in the store are free.
+        tokens: Prompt plus completion tokens.
+        minutes: Wall-clock minutes of the phase, over all its sessions.
+        usd: US dollars, by the price table (`stillroom.engines.prices`).
+
+    Raises:
+        BadConfig: If a limit is negative or not a number.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+    usd: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("calls", "tokens", "minutes", "usd"):
+            limit = getattr(self, name)
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 0):
+                raise BadConfig(
+                    f"budget {name} must be a number >= 0, got {limit!r}", mend="Leave it out for no limit."
+                )
+
+    @property
+    def seconds(self) -> float | None:
+        """The time limit in seconds."""
+        return None if self.minutes is None else self.minutes * 60
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What calls have cost: counts, tokens, wall-clock seconds, US dollars."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt plus completion tokens."""
+        return self.tokens_in + self.tokens_out
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            self.calls + other.calls,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.usd + other.usd,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The worst case of one call under way."""
+
+    tokens: int
+    usd: float
+
+
+class Ledger:
+    """Keep one phase inside its budget. Safe to use from many threads."""
+
+    def __init__(
+        self, budget: Budget, spent: Spent | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Start from what was `spent` in earlier sessions; `clock` gives seconds."""
+        self.budget = budget
+        self._settled = spent or Spent()
+        self._open: list[Reservation] = []
+        self._clock = clock
+        self._started = clock()
+        self._changed = threading.Condition()
+
+    @property
+    def spent(self) -> Spent:
+        """What was spent so far, over all sessions."""
+        with self._changed:
+            return replace(self._settled, seconds=self._settled.seconds + self._clock() - self._started)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the time limit, or `None` without one; may be negative."""
+        return None if self.budget.seconds is None else self.budget.seconds - self.spent.seconds
+
+    def reserve(self, tokens: int, usd: float = 0.0) -> Reservation:
+        """Promise one call of at most `tokens` tokens and `usd` dollars.
+
+        Raises:
+            BudgetExceeded: If it does not fit; `pending` says whether waiting may help.
+        """
+        wanted = Reservation(tokens, usd)
+        with self._changed:
+            self._check(wanted)
+            self._open.append(wanted)
+        return wanted
+
+    def settle(self, reservation: Reservation, cost: Spent) -> None:
+        """Replace a reservation by the true `cost` of its call."""
+        with self._changed:
+            self._open.remove(reservation)
+            self._settled = self._settled + replace(cost, seconds=0.0)
+            self._changed.notify_all()
+
+    def release(self, reservation: Reservation) -> None:
+        """Take back a reservation whose call was not paid for."""
+        with self._changed:
+            self._open.remove(reservation)
+            self._changed.notify_all()
+
+    def wait(self, timeout: float = 1.0) -> None:
+        """Wait until a call under way settles, or `timeout` seconds."""
+        with self._changed:
+            if self._open:
+                self._changed.wait(timeout)
+
+    def _check(self, wanted: Reservation) -> None:
+        left = self.seconds_left
+        if left is not None and left <= 0:
+            raise self.out_of("minutes", self.budget.minutes, 0)
+        promised = (
+            ("calls", self.budget.calls, self._settled.calls, len(self._open), 1),
+            ("tokens", self.budget.tokens, self._settled.tokens, sum(r.tokens for r in self._open), wanted.tokens),
+            ("usd", self.budget.usd, self._settled.usd, sum(r.usd for r in self._open), wanted.usd),
+        )
+        for name, limit, settled, opened, asked in promised:
+            if limit is not None and settled + opened + asked > limit:
+                raise self.out_of(name, limit, asked, pending=bool(self._open) and settled + asked <= limit)
+
+    def out_of(self, name: str, limit: float | None, asked: float, *, pending: bool = False) -> BudgetExceeded:
+        """Say which limit is full and how to go on."""
+        spent = self._settled
+        used = {"calls": spent.calls, "tokens": spent.tokens, "usd": round(spent.usd, 4), "minutes": limit}[name]
+        return BudgetExceeded(
+            f"budget of {limit} {name} is full: {used} spent, the next call may need {asked}",
+            mend="Raise the budget and run again: finished calls are kept and not paid for twice.",
+            pending=pending,
+        )

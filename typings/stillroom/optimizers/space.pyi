@@ -1,0 +1,1 @@
+from optimizers.space import *
