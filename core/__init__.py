@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stillroom.engines import Engine as Engine
     from stillroom.engines import open_engine as open_engine
     from stillroom.evals import Verdict as Verdict
+    from stillroom.evals import evaluate as evaluate
     from stillroom.evals import exact as exact
     from stillroom.evals import expression as expression
     from stillroom.evals import fields as fields
@@ -50,6 +51,7 @@ _HOME = {
     "compile": "optimizers",
     "distil": "optimizers",
     "errors": "",
+    "evaluate": "evals",
     "exact": "evals",
     "expression": "evals",
     "fields": "evals",
@@ -78,6 +80,7 @@ __all__ = [
     "compile",
     "distil",
     "errors",
+    "evaluate",
     "exact",
     "expression",
     "fields",

@@ -131,7 +131,7 @@ class Store:
             seconds = self._db.execute(f"SELECT COALESCE(SUM(seconds), 0.0) FROM sessions {where}", values).fetchone()[
                 0
             ]
-        return Spent(*calls, seconds=seconds)
+        return Spent(calls[0], calls[1], calls[2], calls[3], seconds)
 
     def _tick(self, phase: str) -> None:
         if phase in self._sessions:

@@ -224,14 +224,14 @@ FORMATS: Mapping[str, Format] = {
 
 def _coerce(value: Any, field: Field) -> Any:
     """Read the plain spellings a model may give a typed value; leave the rest for the type check."""
+    if field.optional and isinstance(value, str) and value.strip().lower() in ("", "null", "none", "n/a"):
+        return None
     if field.problem(value) is None:
         return value
     branches = field.schema.get("anyOf", [field.schema])
     kinds = {str(branch.get("type")) for branch in branches}
     if isinstance(value, str):
         text = value.strip()
-        if "null" in kinds and text.lower() in ("", "null", "none", "n/a"):
-            return None
         for choice in (choice for branch in branches for choice in branch.get("enum", [])):
             if str(choice).casefold() == re.sub(r"[\s-]+", "_", text).casefold() or str(
                 choice

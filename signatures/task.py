@@ -24,7 +24,7 @@ __all__ = ["DataWarning", "Example", "Split", "Task", "inputs_text"]
 
 Split = Literal["demos", "search", "test"]
 SPLITS: tuple[Split, ...] = ("demos", "search", "test")
-LEAST = {"demos": 1, "search": 8, "test": 8}
+LEAST: Mapping[Split, int] = {"demos": 1, "search": 8, "test": 8}
 FEW = 60  # below this many rows a paired comparison sees differences of about 12 points or more
 
 
@@ -229,13 +229,13 @@ class Task:
     def _check_sizes(self, splits: Mapping[Split, Sequence[Example]]) -> None:
         total = sum(map(len, splits.values()))
         for split, least in LEAST.items():
-            have = len(splits[split])  # type: ignore[index]
+            have = len(splits[split])
             if have < least:
                 raise BadData(
                     f"the {split} split needs at least {least} rows, got {have} of {total}",
                     mend="Add labelled rows, or change `shares`.",
                 )
-        for split in ("search", "test"):
+        for split in SPLITS[1:]:
             if len(splits[split]) < FEW:
                 self._warn(
                     f"the {split} split has {len(splits[split])} rows: with fewer than {FEW} only differences above about 12 points can be seen"

@@ -1,0 +1,28 @@
+"""Where text comes from: local models, HTTP endpoints, provider strings, scripts."""
+
+from __future__ import annotations
+
+from .bridge import as_lm, unwrap
+from .contract import Engine, Score
+from .http import HttpEngine
+from .metered import Metered
+from .open import open_engine
+from .prices import cost_usd
+from .provider import ProviderEngine
+from .scripted import ScriptedEngine
+from .session import Session, open_session
+
+__all__ = [
+    "Engine",
+    "HttpEngine",
+    "Metered",
+    "ProviderEngine",
+    "Score",
+    "ScriptedEngine",
+    "Session",
+    "as_lm",
+    "cost_usd",
+    "open_engine",
+    "open_session",
+    "unwrap",
+]

@@ -1,0 +1,178 @@
+"""Chat Completions JSON: canonical requests out, canonical responses back.
+
+The mapping itself is lm15's (`dspy.lm15.OpenAIChatLM`); here stands only what an
+endpoint of unknown make needs on top: nothing asked for is dropped silently,
+and nothing that is not an answer is taken for one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from stillroom.errors import BadConfig, EngineBusy, EngineRefused
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Request, Response
+
+__all__ = ["GUIDES", "ChatWire"]
+
+CONSTRAINTS = ("regex", "grammar")
+
+# how a server of each make takes a regex or a grammar beside OpenAI's own fields
+GUIDES: Mapping[str, str] = {
+    "vllm": "structured_outputs={'regex'|'grammar': ...}, vLLM 0.12 and later",
+    "vllm-guided": "guided_regex and guided_grammar, vLLM before 0.12",
+}
+
+
+class ChatWire:
+    """Translate between canonical requests and one endpoint's JSON.
+
+    Args:
+        model: What the endpoint calls the model.
+        dialect: Name of an lm15 preset ("openai", "vllm", "groq", ...): which role carries
+            the instructions, what the token limit is called.
+        guided: How the endpoint takes a regex, a grammar and `top_k` (a key of `GUIDES`); `None` if it does not.
+        schema: Whether the endpoint takes a JSON schema.
+        tools: Whether it takes tools.
+
+    Raises:
+        BadConfig: If `dialect` or `guided` is unknown.
+    """
+
+    def __init__(self, model: str, *, dialect: str, guided: str | None, schema: bool, tools: bool) -> None:
+        from dspy.lm15 import OpenAIChatCompat, OpenAIChatLM
+
+        if guided is not None and guided not in GUIDES:
+            raise BadConfig(f"guided must be one of {sorted(GUIDES)} or None, got {guided!r}")
+        try:
+            compat = OpenAIChatCompat.preset(dialect)
+        except ValueError:
+            raise BadConfig(f"dialect must name an OpenAI-compatible server that lm15 knows, got {dialect!r}") from None
+        self._model, self._guided, self._schema, self._tools = model, guided, schema, tools
+        # it writes bodies and never sends them: the key and the transport are not the real ones
+        self._dialect = OpenAIChatLM(
+            api_key="unused", base_url="http://unused", compat=compat, transport=_NoTransport()
+        )
+
+    def body(self, request: Request) -> bytes:
+        """Write `request` as a JSON body.
+
+        Raises:
+            EngineRefused: If the endpoint was not declared to take all that it asks for.
+        """
+        from dspy.clients.engines.base import validate_request
+        from dspy.lm15 import LM15Error
+
+        try:
+            validate_request(request)
+            request = self._declared(replace(request, model=self._model))
+            config = request.config
+            if config.reasoning or config.cache or config.probabilities or config.tool_choice:
+                self._dialect.plan(request, policy="refuse")  # these are what lm15 would drop or bend
+            written: bytes = self._dialect.build_request(request, stream=False).body
+        except (LM15Error, TypeError, ValueError) as error:
+            raise EngineRefused(f"the request cannot be written for this endpoint: {error}") from error
+        return written
+
+    def response(self, raw: bytes, request: Request, model: str, most_tokens_in: int) -> Response:
+        """Read a body as the answer to `request`, of `model`.
+
+        Usage that the server does not report is estimated from above (bytes) and flagged
+        `usage_estimated` in `provider_data`, beside the server's own `model`, `system_fingerprint`,
+        `service_tier` and `id`.
+
+        Raises:
+            EngineBusy: If it is not a complete answer.
+        """
+        from dspy.lm15 import LM15Error, Usage, response_from_openai_chat
+
+        data = _answer(raw)
+        try:
+            answer = response_from_openai_chat(
+                data, model=self._model, choice=0, response_format=request.config.response_format
+            )
+        except (LM15Error, TypeError, ValueError, AttributeError, KeyError) as error:
+            raise EngineBusy(
+                f"the endpoint must answer with a chat completion, got one that cannot be read ({error})"
+            ) from error
+        told = {name: data[name] for name in ("id", "model", "system_fingerprint", "service_tier") if data.get(name)}
+        usage = answer.usage
+        if usage.input_tokens is None or usage.output_tokens is None:
+            told["usage_estimated"] = True
+            usage = Usage(input_tokens=most_tokens_in, output_tokens=_most_tokens_out(answer, request))
+        return replace(answer, model=model, usage=usage, provider_data=told)
+
+    def _declared(self, request: Request) -> Request:
+        """Hand constraints and `top_k` to the fields this server has for them, or refuse."""
+        config = request.config
+        kind = (config.response_format or {}).get("type")
+        if kind == "json_schema" and not self._schema:
+            raise EngineRefused(
+                "this endpoint was not declared to take a JSON schema",
+                mend="Pass supports_response_schema=True if it does.",
+            )
+        if request.tools and not self._tools:
+            raise EngineRefused(
+                "this endpoint was not declared to take tools", mend="Pass supports_function_calling=True if it does."
+            )
+        extensions = dict(config.extensions or {})
+        asked = {name: extensions.pop(name) for name in CONSTRAINTS if name in extensions}
+        if config.top_k is not None:
+            asked["top_k"] = config.top_k
+        if not asked:
+            return request
+        if self._guided is None:
+            raise EngineRefused(
+                f"this endpoint was not declared to take a {next(iter(asked))}",
+                mend=f"Pass guided= one of {sorted(GUIDES)} if the server is of that make.",
+            )
+        if "top_k" in asked:
+            extensions["top_k"] = asked.pop("top_k")
+        if asked and self._guided == "vllm":
+            extensions["structured_outputs"] = asked
+        else:
+            extensions.update({f"guided_{name}": value for name, value in asked.items()})
+        return replace(request, config=replace(config, top_k=None, extensions=extensions))
+
+
+class _NoTransport:
+    def stream(self, request: object) -> Any:
+        raise RuntimeError("the wire writes and reads; it never sends")
+
+
+def _answer(raw: bytes) -> dict[str, Any]:
+    """Parse a body and check that it holds a choice; drop a usage that is not one."""
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        what = "an HTML page" if raw.lstrip()[:1] == b"<" else f"{len(raw)} bytes that are not"
+        raise EngineBusy(f"the endpoint must answer with JSON, got {what}", mend="Does the URL end in /v1?") from error
+    choices = data.get("choices") if isinstance(data, dict) else None
+    if not (
+        isinstance(choices, list)
+        and choices
+        and isinstance(choices[0], dict)
+        and isinstance(choices[0].get("message"), dict)
+    ):
+        raise EngineBusy("the endpoint must answer with a chat completion, got JSON without a choice")
+    usage = data.get("usage")
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else [None]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        data["usage"] = None
+    return data
+
+
+def _most_tokens_out(answer: Response, request: Request) -> int:
+    """An upper bound of the tokens written: the log-probabilities count them, else no token is under a byte."""
+    if answer.logprobs:
+        return len(answer.logprobs)
+    written = sum(
+        len((getattr(part, "text", None) or json.dumps(getattr(part, "input", ""))).encode())
+        for part in answer.message.parts
+    )
+    limit = request.config.max_tokens
+    return written if limit is None else min(written, limit)

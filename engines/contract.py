@@ -1,0 +1,103 @@
+"""The one engine contract.
+
+An engine takes DSPy 3.4's canonical `Request` and gives a `Response`
+(`dspy.clients.engines.base`). It implements one method, `submit`; the blocking,
+awaitable and batch faces follow from it. An engine makes one attempt that may
+hide its own retries; it raises `EngineBusy` or `EngineRefused` and nothing else
+for failures outside the text itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stillroom.errors import EngineError
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Request, Response
+
+__all__ = ["Engine", "Score"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """The log-probability of one continuation: `total` nats over `tokens` tokens."""
+
+    continuation: str
+    total: float
+    tokens: int
+
+    @property
+    def mean(self) -> float:
+        """Nats per token, the length-normalised score."""
+        return self.total / max(self.tokens, 1)
+
+
+class Engine(ABC):
+    """Where text comes from.
+
+    Attributes:
+        model: `provider/name@digest`. The digest is the first 12 hex digits of the
+            model file's sha256, or `live` where an endpoint keeps its own counsel.
+        licence: Of the model's weights, as an SPDX name, or `unknown`.
+        max_concurrency: How many requests are worth having under way at once.
+        supports_response_schema: Whether a JSON schema constrains decoding; DSPy asks before it sends one.
+        supports_regex: Whether `config.extensions` may hold a `regex` or `grammar` that constrains decoding.
+        supported_params: Sampling settings that are honoured; DSPy asks.
+        charges_unanswered: Whether a request whose answer was never seen may still be billed.
+    """
+
+    model: str
+    licence: str = "unknown"
+    max_concurrency: int = 32
+    charges_unanswered: bool = True
+    supports_response_schema: bool = True
+    supports_regex: bool = False
+    supported_params: frozenset[str] = frozenset(
+        {"temperature", "max_tokens", "top_p", "top_k", "stop", "seed", "logprobs", "response_format"}
+    )
+
+    @abstractmethod
+    def submit(self, request: Request) -> Future[Response]:
+        """Start `request` and return at once. Cancelling the future stops the work where possible."""
+
+    def complete(self, request: Request) -> Response:
+        """Answer `request`, blocking. Raises `EngineError`."""
+        return self.submit(request).result()
+
+    async def acomplete(self, request: Request) -> Response:
+        """Answer `request` without blocking the event loop. Raises `EngineError`."""
+        return await asyncio.wrap_future(self.submit(request))
+
+    def complete_many(self, requests: Sequence[Request]) -> list[Response | EngineError]:
+        """Answer all `requests`, in their order. One failure does not cost the others."""
+        futures = [self.submit(request) for request in requests]
+        answers: list[Response | EngineError] = []
+        for future in futures:
+            try:
+                answers.append(future.result())
+            except EngineError as error:
+                answers.append(error)
+        return answers
+
+    def score(self, request: Request, continuations: Sequence[str]) -> list[Score]:
+        """Log-probabilities of each of the `continuations` as the answer to `request`.
+
+        Raises:
+            NotImplementedError: If this engine cannot see log-probabilities of given text.
+        """
+        raise NotImplementedError(f"{self.model} cannot score given continuations")
+
+    def count_tokens(self, request: Request) -> int:
+        """An upper bound of the prompt's tokens: a byte-level vocabulary has no token under one byte."""
+        texts = [request.system if isinstance(request.system, str) else ""]
+        texts += [message.text or "" for message in request.messages]
+        return sum(len(text.encode()) for text in texts) + 8 * (len(texts) + 1)
+
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing
+        """Give back threads, connections and memory. A closed engine is not used again."""

@@ -1,0 +1,274 @@
+"""An engine under a ledger and a store: nothing unrecorded, nothing paid for twice.
+
+The way of one call: key -> found in the store? -> under way already? -> reserve
+on the ledger -> the inner engine -> record -> settle. Requests with equal
+content are one call; a different `seed` in the config keeps samples apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from stillroom.errors import BadConfig, BudgetExceeded, EngineError
+from stillroom.ledger import Ledger, Reservation, Spent
+from stillroom.store import Store
+from stillroom.values import canonical, digest
+
+from .contract import Engine, Score
+from .prices import cost_usd
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Request, Response
+
+__all__ = ["DEFAULT_MAX_TOKENS", "Metered", "call_key"]
+
+DEFAULT_MAX_TOKENS = 1024
+
+
+class Metered(Engine):
+    """Wrap `inner` for one `phase` of a run.
+
+    Raises:
+        BadConfig: If the budget is in dollars and the model has no known price.
+    """
+
+    def __init__(self, inner: Engine, ledger: Ledger, store: Store, phase: str) -> None:
+        if ledger.budget.usd is not None and cost_usd(inner.model, 1, 1) is None:
+            raise BadConfig(
+                f"a budget in dollars needs a price, got none for {inner.model!r}",
+                mend="Add it to the price table or limit calls or tokens.",
+            )
+        self.inner, self.ledger, self.store, self.phase = inner, ledger, store, phase
+        self.model = inner.model
+        self.licence = inner.licence
+        self.max_concurrency = inner.max_concurrency
+        self.supports_response_schema = inner.supports_response_schema
+        self.supports_regex = inner.supports_regex
+        self.supported_params = inner.supported_params
+        self.found = 0
+        self._under_way: dict[str, Future[Response]] = {}
+        self._guard = threading.Lock()
+
+    def submit(self, request: Request) -> Future[Response]:
+        """Start or find `request`. Raises `BudgetExceeded` at once when it does not fit."""
+        request = _bounded(request)
+        key, text = call_key(request)
+        recorded = self.store.find_call(key)
+        if recorded is not None:
+            self.found += 1
+            return _answered(recorded)
+        with self._guard:
+            leader = self._under_way.get(key)
+            if leader is not None:
+                return _follow(leader)
+            reservation = self._reserve(request)
+            outer: Future[Response] = Future()
+            self._under_way[key] = outer
+        return self._start(request, key, text, reservation, outer)
+
+    def complete(self, request: Request) -> Response:
+        """Answer `request`; waits for room in the budget while calls under way may leave some."""
+        while True:
+            try:
+                return self._result(self.submit(request))
+            except BudgetExceeded as error:
+                if not error.pending:
+                    raise
+                self.ledger.wait()
+
+    async def acomplete(self, request: Request) -> Response:
+        """Answer `request` without blocking the event loop, under the same rules as `complete`."""
+        while True:
+            try:
+                future = self.submit(request)
+            except BudgetExceeded as error:
+                if not error.pending:
+                    raise
+                await asyncio.to_thread(self.ledger.wait)
+                continue
+            try:
+                return await asyncio.wait_for(asyncio.wrap_future(future), self.ledger.seconds_left)
+            except TimeoutError:
+                raise self.ledger.out_of("minutes", self.ledger.budget.minutes, 0) from None
+
+    def complete_many(self, requests: Sequence[Request]) -> list[Response | EngineError]:
+        """Answer all `requests` in order, at most `max_concurrency` of them under way at once.
+
+        Raises:
+            BudgetExceeded: When the rest does not fit; what was under way is finished and recorded first.
+        """
+        futures: list[Future[Response]] = []
+        under_way: set[Future[Response]] = set()
+        try:
+            for request in requests:
+                if len(under_way) >= self.max_concurrency:
+                    under_way = wait(under_way, self.ledger.seconds_left, FIRST_COMPLETED).not_done
+                futures.append(self._submit_when_it_fits(request))
+                under_way.add(futures[-1])
+        except BudgetExceeded:
+            for future in futures:
+                self._outcome(future)
+            raise
+        return [self._outcome(future) for future in futures]
+
+    def score(self, request: Request, continuations: Sequence[str]) -> list[Score]:
+        """Score `continuations`; recorded and charged as one call each."""
+        key = digest({"score": call_key(_bounded(request))[0], "continuations": list(continuations)}, 32)
+        recorded = self.store.find_call(key)
+        if recorded is not None:
+            self.found += 1
+            return [Score(*values) for values in json.loads(recorded)]
+        reservation = self._reserve(request)
+        started = time.monotonic()
+        try:
+            scores = self.inner.score(request, continuations)
+        except BaseException:
+            self.ledger.release(reservation)
+            raise
+        tokens = self.inner.count_tokens(request) + sum(score.tokens for score in scores)
+        cost = Spent(1, tokens, 0, cost_usd(self.model, tokens, 0) or 0.0, time.monotonic() - started)
+        text = canonical([[score.continuation, score.total, score.tokens] for score in scores])
+        self.store.finish_call(key, self.phase, self.model, canonical({"score": list(continuations)}), text, cost)
+        self.ledger.settle(reservation, cost)
+        return scores
+
+    def count_tokens(self, request: Request) -> int:
+        """As the inner engine counts."""
+        return self.inner.count_tokens(request)
+
+    # -- one call ----------------------------------------------------------------
+
+    def _reserve(self, request: Request) -> Reservation:
+        limits = self.ledger.budget
+        if limits.tokens is None and limits.usd is None:
+            return self.ledger.reserve(0)
+        tokens_in, tokens_out = self.inner.count_tokens(request), request.config.max_tokens or DEFAULT_MAX_TOKENS
+        return self.ledger.reserve(tokens_in + tokens_out, cost_usd(self.model, tokens_in, tokens_out) or 0.0)
+
+    def _start(
+        self, request: Request, key: str, text: str, reservation: Reservation, outer: Future[Response]
+    ) -> Future[Response]:
+        started = time.monotonic()
+        opened = None
+        if self.inner.charges_unanswered:
+            opened = self.store.open_call(key, self.phase, self.model, reservation.tokens, reservation.usd)
+
+        def finish(inner: Future[Response]) -> None:
+            try:
+                error = _error(inner)
+                if error is None:
+                    cost = self._cost(request, inner.result(), time.monotonic() - started)
+                    self.store.finish_call(key, self.phase, self.model, text, _dump(inner.result()), cost, opened)
+                    self.ledger.settle(reservation, cost)
+                    with self._guard:
+                        self._under_way.pop(key, None)
+                else:
+                    self._failed(key, reservation, opened, str(error))
+            except BaseException as unrecorded:  # a full disk must reach the caller, not a thread's log
+                _pass_on(outer, None, unrecorded)
+            else:
+                _pass_on(outer, inner.result() if error is None else None, error)
+
+        try:
+            inner = self.inner.submit(request)
+        except BaseException as error:
+            self._failed(key, reservation, opened, str(error))
+            raise
+        outer.add_done_callback(lambda future: inner.cancel() if future.cancelled() else None)
+        inner.add_done_callback(finish)
+        return outer
+
+    def _failed(self, key: str, reservation: Reservation, opened: int | None, error: str) -> None:
+        self.store.fail_call(key, self.phase, self.model, error, opened)
+        with self._guard:
+            self._under_way.pop(key, None)
+        self.ledger.release(reservation)
+
+    def _cost(self, request: Request, response: Response, seconds: float) -> Spent:
+        usage = response.usage
+        tokens_in = usage.input_tokens if usage.input_tokens is not None else self.inner.count_tokens(request)
+        tokens_out = (
+            usage.output_tokens if usage.output_tokens is not None else len((response.message.text or "").encode())
+        )
+        return Spent(1, tokens_in, tokens_out, cost_usd(self.model, tokens_in, tokens_out) or 0.0, seconds)
+
+    # -- waiting -------------------------------------------------------------------
+
+    def _submit_when_it_fits(self, request: Request) -> Future[Response]:
+        while True:
+            try:
+                return self.submit(request)
+            except BudgetExceeded as error:
+                if not error.pending:
+                    raise
+                self.ledger.wait()
+
+    def _result(self, future: Future[Response]) -> Response:
+        try:
+            return future.result(timeout=self.ledger.seconds_left)
+        except FutureTimeout:
+            future.cancel()
+            raise self.ledger.out_of("minutes", self.ledger.budget.minutes, 0) from None
+
+    def _outcome(self, future: Future[Response]) -> Response | EngineError:
+        try:
+            return self._result(future)
+        except EngineError as error:
+            return error
+
+
+def _bounded(request: Request) -> Request:
+    """Every request names its longest answer: without one no reservation would hold."""
+    if request.config.max_tokens is not None:
+        return request
+    return replace(request, config=replace(request.config, max_tokens=DEFAULT_MAX_TOKENS))
+
+
+def call_key(request: Request) -> tuple[str, str]:
+    """The key a request is recorded under, and its canonical spelling: model, messages, config and seed."""
+    from dspy._vendor.lm15.serde import request_to_dict  # the public module has no serialiser
+
+    value = request_to_dict(request)
+    return digest(value, 32), canonical(value)
+
+
+def _dump(response: Response) -> str:
+    from dspy._vendor.lm15.serde import response_to_dict
+
+    return canonical(response_to_dict(response))
+
+
+def _answered(recorded: str) -> Future[Response]:
+    from dspy._vendor.lm15.serde import response_from_dict
+
+    future: Future[Response] = Future()
+    future.set_result(response_from_dict(json.loads(recorded)))
+    return future
+
+
+def _follow(leader: Future[Response]) -> Future[Response]:
+    """A second caller of the same request gets a future of its own: cancelling it leaves the call alone."""
+    follower: Future[Response] = Future()
+    leader.add_done_callback(lambda done: _pass_on(follower, None if _error(done) else done.result(), _error(done)))
+    return follower
+
+
+def _error(done: Future[Response]) -> BaseException | None:
+    return EngineError("the call was cancelled") if done.cancelled() else done.exception()
+
+
+def _pass_on(future: Future[Response], response: Response | None, error: BaseException | None) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if response is not None:
+        future.set_result(response)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,309 @@
+"""Duplicates: what counts as the same text, and a pool that can be asked.
+
+Texts are compared after folding (NFKC, case, white space); near duplicates by
+word-level ROUGE-L, by character shingles where a text is too short for words to
+say much, and by embedding cosine where an embedder is given. A pool is asked and
+fed one text at a time, so what it keeps depends on the order alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from rapidfuzz import process
+from rapidfuzz.distance import Indel, Levenshtein
+
+from stillroom.errors import BadConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Embeds", "Exact", "Match", "NearDuplicates", "WordIndex", "folded", "plain", "rouge_l", "words"]
+
+_WORD = re.compile(r"[^\W_]+")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,:/-](?=\d)|(?<!\w)[-.](?=\d)")
+_MEANT = frozenset("#%&@*/\\")  # punctuation by Unicode's class, but part of names and amounts
+_UNKNOWN = "\x01"  # stands for every word that no indexed text has
+
+
+def folded(text: str) -> str:
+    r"""Fold what does not change a text: NFKC, case, invisible characters, runs of white space.
+
+    >>> folded("  Ｃard\u200b   LOST ")
+    'card lost'
+    """
+    kept = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    # case folding can undo NFKC for a few characters (Unicode 3.13, D147)
+    return " ".join(unicodedata.normalize("NFKC", kept.casefold()).split())
+
+
+def plain(text: str) -> str:
+    """Fold `text` and take its punctuation away, save where it is part of a number or a name.
+
+    >>> plain("It's card_lost -- $3.50!"), plain("C#"), plain("?!")
+    ('its card lost $3.50', 'c#', '?!')
+    """
+    text = folded(text)
+    kept = {match.start() for match in _BETWEEN_DIGITS.finditer(text)}
+    letters = []
+    for at, letter in enumerate(text):
+        if letter in "'\u2019":
+            continue  # don't -> dont
+        drop = unicodedata.category(letter).startswith("P") and letter not in _MEANT and at not in kept
+        letters.append(" " if drop else letter)
+    return " ".join("".join(letters).split()) or text
+
+
+def words(text: str) -> list[str]:
+    """Split into words, the runs of letters and digits of the folded text."""
+    return _WORD.findall(folded(text))
+
+
+def rouge_l(left: Sequence[str], right: Sequence[str]) -> float:
+    """ROUGE-L F1 of two word lists: 2 LCS / (m + n), 0..1 (Lin 2004, equation 4 with beta 1).
+
+    >>> rouge_l("i lost my card".split(), "i lost my new card".split())
+    0.888...
+    """
+    if not left or not right:
+        return 0.0
+    return float(Indel.normalized_similarity(left, right))
+
+
+class Embeds(Protocol):
+    """Whatever turns texts into vectors; `stillroom.evals.embedding.Embedder` does."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """One row a text, float32, of length 1."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """That a text is taken for a copy of `other_id`, how alike (0..1), and by which rule."""
+
+    other_id: str
+    similarity: float
+    rule: str
+
+
+def check_threshold(rule: str, least: float | None) -> None:
+    """Refuse a threshold outside (0, 1]."""
+    if least is not None and not 0.0 < least <= 1.0:
+        raise BadConfig(f"{rule} must be in (0, 1] or None, got {least!r}")
+
+
+class WordIndex:
+    """Word lists by length, asked for the most similar one.
+
+    Each word becomes one character, so that rapidfuzz compares word lists at the
+    speed of strings. Lists whose length alone rules them out are never looked at.
+    """
+
+    def __init__(self) -> None:
+        self._letters: dict[str, str] = {}
+        self._by_length: dict[int, tuple[list[int], list[str]]] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, text: Sequence[str]) -> None:
+        """Append a word list; its position is the number of those before it."""
+        for word in text:
+            if word not in self._letters:
+                code = len(self._letters) + 2
+                self._letters[word] = chr(code if code < 0xD800 else code + 0x800)  # step over the surrogates
+        positions, lists = self._by_length.setdefault(len(text), ([], []))
+        positions.append(self._size)
+        lists.append(self._encode(text))
+        self._size += 1
+
+    def best(self, text: Sequence[str], least: float) -> tuple[int, float] | None:
+        """Find position and ROUGE-L F1 of the most similar list, at least `least`; the first of equals."""
+        if not text:
+            return None
+        found: tuple[int, float] | None = None
+        query = self._encode(text)
+        # 2 min(m, n) / (m + n) >= least bounds the lengths worth comparing
+        low, high = (
+            math.ceil(len(text) * least / (2 - least) - 1e-9),
+            math.floor(len(text) * (2 - least) / least + 1e-9),
+        )
+        for positions, lists in self._lengths(max(low, 1), high):
+            hit = process.extractOne(
+                query, lists, scorer=Indel.normalized_similarity, score_cutoff=least, processor=None
+            )
+            if hit is None:
+                continue
+            at, similarity = positions[hit[2]], float(hit[1])
+            if found is None or (-similarity, at) < (-found[1], found[0]):
+                found = (at, similarity)
+        return found
+
+    def one_apart(self, text: Sequence[str]) -> int | None:
+        """Find the position of the first list from which `text` differs in at most one word."""
+        query, found = self._encode(text), []
+        for positions, lists in self._lengths(len(text) - 1, len(text) + 1):
+            hits = process.extract_iter(query, lists, scorer=Levenshtein.distance, score_cutoff=1, processor=None)
+            found += [positions[at] for _, _, at in hits][:1]
+        return min(found, default=None)
+
+    def _encode(self, text: Sequence[str]) -> str:
+        return "".join(self._letters.get(word, _UNKNOWN) for word in text)
+
+    def _lengths(self, low: int, high: int) -> Iterator[tuple[list[int], list[str]]]:
+        return (self._by_length[n] for n in sorted(self._by_length) if low <= n <= high)
+
+
+class ShingleIndex:
+    """Character-shingle sets, asked for the first one over a Jaccard threshold.
+
+    Two sets with Jaccard >= t share a shingle among the first n - ceil(t n) + 1 of
+    each in any fixed order (prefix filtering, Chaudhuri et al. 2006), so only those
+    are indexed and the rest is compared for the few candidates left.
+    """
+
+    def __init__(self, least: float, width: int = 3) -> None:
+        self._least, self._width = least, width
+        self._sets: dict[int, frozenset[str]] = {}
+        self._holders: dict[str, list[int]] = {}
+
+    def add(self, at: int, text: str) -> None:
+        """Index the folded `text` as number `at`; numbers must rise."""
+        shingles = self._shingles(text)
+        self._sets[at] = shingles
+        for shingle in self._prefix(shingles):
+            self._holders.setdefault(shingle, []).append(at)
+
+    def best(self, text: str) -> tuple[int, float] | None:
+        """Find number and Jaccard of the most similar text; the first of equals."""
+        shingles = self._shingles(text)
+        candidates = {at for shingle in self._prefix(shingles) for at in self._holders.get(shingle, ())}
+        scored = [(-len(shingles & self._sets[at]) / len(shingles | self._sets[at]), at) for at in candidates]
+        similarity, at = min(scored, default=(0.0, 0))
+        return (at, -similarity) if -similarity >= self._least else None
+
+    def _shingles(self, text: str) -> frozenset[str]:
+        padded = f" {text} "
+        return frozenset(padded[i : i + self._width] for i in range(len(padded) - self._width + 1))
+
+    def _prefix(self, shingles: frozenset[str]) -> list[str]:
+        # reversed strings order rare word middles no worse than any other fixed order
+        ordered = sorted(shingles, key=lambda shingle: shingle[::-1])
+        return ordered[: len(ordered) - math.ceil(self._least * len(ordered) - 1e-9) + 1]
+
+
+class Exact:
+    """The texts kept so far, asked for one that is the same after folding."""
+
+    name = "exact"
+
+    def __init__(self) -> None:
+        self._kept: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def find(self, text: str) -> Match | None:
+        """Find the kept text that `text` copies, or None."""
+        other = self._kept.get(folded(text))
+        return None if other is None else Match(other, 1.0, "exact")
+
+    def add(self, id: str, text: str) -> None:
+        """Keep `text` under `id`; the first of equal texts stays."""
+        self._kept.setdefault(folded(text), id)
+
+
+class NearDuplicates:
+    """The texts kept so far: `find` asks whether a text is a near copy of one, `add` keeps it.
+
+    Deterministic: the same texts in the same order give the same matches. Rules are
+    asked from certain to fuzzy (`exact`, `rouge_l`, `shingles`, `cosine`), and the
+    first that applies answers with its closest text. Embedding one text at a time is
+    slow: embed all at once before, and the embedder's memo answers.
+
+    Args:
+        rouge: Word-level ROUGE-L F1 must be above it; 0.7 is Self-Instruct's (Wang et al. 2023).
+        shingle: Least Jaccard overlap of character 3-grams, asked of short texts only.
+        short_words: Up to how many words a text is short.
+        cosine: Least cosine, asked where there is an embedder.
+        embedder: Makes the vectors for `cosine`.
+
+    A threshold of None switches its rule off.
+
+    Raises:
+        BadConfig: If a threshold is outside (0, 1] or `short_words` is negative.
+    """
+
+    def __init__(
+        self,
+        rouge: float | None = 0.7,
+        *,
+        shingle: float | None = 0.8,
+        short_words: int = 8,
+        cosine: float | None = 0.95,
+        embedder: Embeds | None = None,
+    ) -> None:
+        for rule, least in (("rouge", rouge), ("shingle", shingle), ("cosine", cosine)):
+            check_threshold(rule, least)
+        if short_words < 0:
+            raise BadConfig(f"short_words must be >= 0, got {short_words}")
+        self._rouge, self._short_words, self._cosine = rouge, short_words, cosine
+        self._embedder = embedder if cosine is not None else None
+        self.name = f"near(rouge={rouge}, shingle={shingle}@{short_words}, cosine={cosine if self._embedder else None})"
+        self._ids: list[str] = []
+        self._exact: dict[str, int] = {}
+        self._words = WordIndex()
+        self._short = ShingleIndex(shingle) if shingle is not None else None
+        self._vectors: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def find(self, text: str) -> Match | None:
+        """Find the kept text that `text` nearly copies, or None."""
+        key = folded(text)
+        if key in self._exact:
+            return Match(self._ids[self._exact[key]], 1.0, "exact")
+        for rule, hit in self._near(text, key, _WORD.findall(key)):
+            if hit is not None:
+                return Match(self._ids[hit[0]], hit[1], rule)
+        return None
+
+    def add(self, id: str, text: str) -> None:
+        """Keep `text` under `id`. Does not ask whether it is a copy."""
+        key, at = folded(text), len(self._ids)
+        split = _WORD.findall(key)
+        self._ids.append(id)
+        self._exact.setdefault(key, at)
+        self._words.add(split)
+        if self._short is not None and len(split) <= self._short_words:
+            self._short.add(at, key)
+        if self._embedder is not None:
+            self._keep_vector(at, self._embedder.embed([text])[0])
+
+    def _near(self, text: str, key: str, split: list[str]) -> Iterator[tuple[str, tuple[int, float] | None]]:
+        if self._rouge is not None:
+            hit = self._words.best(split, self._rouge)
+            # above, not at: Self-Instruct keeps a text at exactly 0.7
+            yield "rouge_l", hit if hit is not None and (hit[1] > self._rouge + 1e-9 or hit[1] == 1.0) else None
+        if self._short is not None and len(split) <= self._short_words:
+            yield "shingles", self._short.best(key)
+        if self._embedder is not None and self._cosine is not None and self._vectors is not None:
+            cosines = self._vectors[: len(self._ids)] @ self._embedder.embed([text])[0]
+            at = int(cosines.argmax())
+            yield "cosine", (at, min(float(cosines[at]), 1.0)) if cosines[at] >= self._cosine else None
+
+    def _keep_vector(self, at: int, vector: np.ndarray) -> None:
+        import numpy as np
+
+        if self._vectors is None:
+            self._vectors = np.zeros((256, len(vector)), dtype=np.float32)
+        if at >= len(self._vectors):
+            self._vectors = np.concatenate([self._vectors, np.zeros_like(self._vectors)])
+        self._vectors[at] = vector

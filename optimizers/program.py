@@ -1,0 +1,212 @@
+"""The five verbs as functions: compile, emit, distil and prove, over one run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stillroom.engines import Engine, open_engine, open_session
+from stillroom.errors import BadConfig
+from stillroom.evals import EmbeddingClassifier, Embeds, Verdict, default_embedder
+from stillroom.evals.gates import Candidate, Gate, default
+from stillroom.ledger import Budget
+from stillroom.programs import Emitted, Plan, Recipe, blind, either, emit_rows
+from stillroom.programs.export import save_emitted
+from stillroom.signatures import Task
+from stillroom.values import digest
+
+from .distil import Student
+from .proof import Proof, prove_systems
+from .search import Progress, Settings, search_plan, settings_value
+from .systems import PlanSystem, System
+
+if TYPE_CHECKING:
+    import dspy
+
+__all__ = ["Program", "compile_task", "load_program", "prove"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled program bound to its task, engine and run folder.
+
+    Attributes:
+        task: What it answers.
+        plan: How.
+        baseline: The task as declared.
+        engine: Where its text comes from.
+        run: The run folder; `plan.json` and `run.db` are in it.
+        verdict: What the search established, in words.
+    """
+
+    task: Task
+    plan: Plan
+    baseline: Plan
+    engine: Engine
+    run: Path
+    verdict: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, **inputs: Any) -> dict[str, Any]:
+        """Answer one row, outside any budget. Raises `Unparsed` if the answer does not fit."""
+        return self.plan.read(self.engine.complete(self.plan.render(inputs)))
+
+    def module(self) -> dspy.Module:
+        """The program as a DSPy module on its own engine."""
+        from stillroom.engines import as_lm
+
+        return self.plan.module(as_lm(self.engine))
+
+    def emit(
+        self,
+        recipe: Recipe,
+        *,
+        gates: Sequence[Gate] | None = None,
+        budget: Budget | None = None,
+        embedder: Embeds | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Emitted:
+        """Emit rows that passed the gates, into `rows.jsonl`, `rows.parquet` and `rejects.jsonl` of the run.
+
+        Args:
+            recipe: What is wanted.
+            gates: `None` for the default gates, with agreement by a head trained on the labelled
+                rows or, where it disagrees, by this program.
+            budget: Limits of the phase.
+            embedder: For agreement and paraphrases; MiniLM by default.
+            on_progress: Called with (accepted, wanted).
+
+        Raises:
+            BudgetExceeded, EngineError: What was emitted so far is kept, and a second call goes on.
+            FingerprintChanged: If the run's emission was started with something else.
+        """
+        fingerprint = {
+            **self.task.fingerprint,
+            "plan": self.plan.digest,
+            "recipe": recipe.digest,
+            "gates": [gate.name for gate in gates] if gates is not None else "default",
+        }
+        with open_session(self.engine, self.run, "emit", fingerprint, budget) as session:
+            if gates is None:
+                embedder = embedder or default_embedder()
+                judge = _agreement(self.task, blind(self.plan, session.engine, self.task.metric), embedder)
+                gates = default(self.task, judge, embedder=embedder)
+            emitted = emit_rows(self.task, self.plan, recipe, gates, session, on_progress=on_progress)
+        save_emitted(emitted, self.run)
+        return emitted
+
+
+def compile_task(
+    task: Task,
+    *,
+    lm: str | Engine,
+    run: Path | str | None = None,
+    budget: Budget | None = None,
+    settings: Settings | None = None,
+    on_progress: Progress | None = None,
+) -> Program:
+    """Search prompts, demos, formats and decoding for `task`; keep the baseline unless a winner is established.
+
+    Args:
+        task: Signature, rows and metric.
+        lm: An engine, or a name as `stillroom.engines.open_engine` takes it.
+        run: Folder of the run; `runs/<task name>` by default. An interrupted compile goes on there.
+        budget: Hard limits of the search.
+        settings: How to search.
+        on_progress: Called as the search goes on.
+
+    Raises:
+        BadInput: Before any call, for what cannot work.
+        BudgetExceeded, EngineError: Finished calls are kept, and a second call goes on.
+    """
+    engine = open_engine(lm) if isinstance(lm, str) else lm
+    settings = settings or Settings()
+    run = Path(run) if run is not None else Path("runs") / task.name
+    fingerprint = {**task.fingerprint, "settings": digest(settings_value(settings))}
+    with open_session(engine, run, "compile", fingerprint, budget) as session:
+        found = search_plan(task, session, settings, on_progress)
+        facts = {
+            "established": found.established,
+            "p": found.p,
+            "verdict": found.verdict,
+            "best": found.best.mean,
+            "baseline": found.race.baseline.mean,
+            "trials": len(found.race.trials),
+            "ended": found.race.ended,
+        }
+        session.store.put_note("compile", "latest", facts)
+    found.plan.save(run / "plan.json")
+    found.baseline.save(run / "baseline.json")
+    return Program(task, found.plan, found.baseline, engine, run, found.verdict, facts)
+
+
+def load_program(task: Task, run: Path | str, lm: str | Engine) -> Program:
+    """Open a compiled program from its run folder.
+
+    Raises:
+        BadConfig: If nothing was compiled there, or it was compiled for another model.
+    """
+    run = Path(run)
+    if not (run / "plan.json").exists():
+        raise BadConfig(f"a run folder must hold plan.json, got {str(run)!r}", mend="Run `stillroom compile` first.")
+    plan, baseline = Plan.load(run / "plan.json"), Plan.load(run / "baseline.json")
+    engine = open_engine(lm) if isinstance(lm, str) else lm
+    if plan.model != engine.model:
+        raise BadConfig(
+            f"the program in {run} was compiled for {plan.model}, got {engine.model}",
+            mend="Use the model it was compiled for, or compile again in a new --run folder.",
+        )
+    return Program(task, plan, baseline, engine, run)
+
+
+def prove(
+    task: Task,
+    *,
+    program: Program,
+    students: Mapping[str, Student] | None = None,
+    run: Path | str | None = None,
+    budget: Budget | None = None,
+) -> Proof:
+    """Score baseline, program and students on the test split, with paired intervals.
+
+    Args:
+        task: Whose test split is opened.
+        program: The compiled program; its baseline is proved beside it.
+        students: By the name they get in the table; each is compared with the first one.
+        run: Folder of the run; the program's by default.
+        budget: Limits of the phase.
+    """
+    systems: list[System] = [PlanSystem("baseline", program.baseline, program.engine)]
+    pairs: list[tuple[str, str]] = []
+    # a kept baseline is one system, not two that tie
+    if program.plan.digest != program.baseline.digest:
+        systems.append(PlanSystem("compiled", program.plan, program.engine))
+        pairs.append(("compiled", "baseline"))
+    named = [student.named(name).system for name, student in (students or {}).items()]
+    pairs += [(system.name, named[0].name) for system in named[1:]]
+    pairs += [(named[-1].name, systems[-1].name)] if named else []
+    return prove_systems(task, [*systems, *named], pairs, run or program.run, budget=budget)
+
+
+def _agreement(
+    task: Task, blind_judge: Callable[[Sequence[Candidate]], list[Verdict]], embedder: Embeds
+) -> Callable[[Sequence[Candidate]], list[Verdict]]:
+    """For labels: a head trained on labelled rows, the program where it disagrees. Else the program."""
+    label = task.shape.label_field
+    if label is None:
+        return blind_judge
+    rows = task.demos + task.search
+    head = EmbeddingClassifier(embedder=embedder).fit(
+        [row.text for row in rows], [row.outputs[label.name] for row in rows]
+    )
+
+    def by_head(batch: Sequence[Candidate]) -> list[Verdict]:
+        found = head.predict([candidate.text for candidate in batch])
+        return [
+            Verdict.ok() if str(got) == candidate.target[label.name] else Verdict.fail(f"the head read it as {got}")
+            for got, candidate in zip(found, batch, strict=True)
+        ]
+
+    return either(by_head, blind_judge)

@@ -1,0 +1,169 @@
+"""An OpenAI-compatible endpoint on this machine, which fails as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+
+@dataclass
+class Fault:
+    """One answer that is not an answer. `cut` ends the body early, `drop` gives none, `slow` waits first."""
+
+    status: int = 200
+    body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    kind: str = "application/json"
+    cut: bool = False
+    drop: bool = False
+    slow: float = 0.0
+
+
+class Endpoint:
+    """Answers `echo: <last message>` unless a fault stands in line; remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.faults: deque[Fault] = deque()
+        self.sent: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.queries: list[str] = []
+        self.key: str | None = None
+        self.models: list[str] | None = ["tiny"]
+        self.usage = True
+        self.say: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self.most = 0
+        self.room: int | None = None
+        self.delay = 0.0
+        self.turned_away = 0
+        self._busy = 0
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def fail(self, *faults: Fault) -> None:
+        """Put `faults` in line, one for each coming request."""
+        self.faults.extend(faults)
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.sent.append(body)
+        self.headers.append(dict(request.headers))
+        self.queries.append(request.query_string)
+        if self.room is not None and self._busy >= self.room:
+            self.turned_away += 1
+            return _error(429, "too many at once", {"Retry-After": "0.01"})
+        self._busy += 1
+        self.most = max(self.most, self._busy)
+        try:
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            return await self._reply(request, body)
+        finally:
+            self._busy -= 1
+
+    async def list_models(self, request: web.Request) -> web.StreamResponse:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        if self.faults:
+            return await self._fail(request, self.faults.popleft())
+        if self.models is None:
+            return web.Response(status=404, text="Not Found")
+        return web.json_response({"data": [{"id": name} for name in self.models]})
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        got = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.key is None or got == self.key:
+            return None
+        return _error(401, f"Incorrect API key provided: {got}")  # some servers echo it
+
+    async def _reply(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        if self.faults:
+            return await self._fail(request, self.faults.popleft())
+        if body["messages"][-1]["content"] == "refuse this":
+            return _error(400, "this message is not allowed")
+        return web.json_response(self._answer(body))
+
+    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        text = f"echo: {body['messages'][-1]['content']}"
+        message = self.say(body) if self.say else {"content": text}
+        choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
+        if message.get("tool_calls"):
+            choice["finish_reason"] = "tool_calls"
+        if body.get("logprobs"):
+            choice["logprobs"] = {"content": [{"token": "echo", "logprob": -0.25, "bytes": None, "top_logprobs": []}]}
+        answer = {"id": "chat-1", "model": "tiny-2026", "system_fingerprint": "fp_7", "choices": [choice]}
+        if self.usage:
+            answer["usage"] = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+        return answer
+
+    async def _fail(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        if fault.slow:
+            await asyncio.sleep(fault.slow)
+        if fault.drop and request.transport is not None:
+            request.transport.close()
+            return web.Response()
+        if not fault.cut:
+            return web.Response(status=fault.status, text=fault.body, headers=fault.headers, content_type=fault.kind)
+        half = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": fault.kind})
+        await half.prepare(request)
+        await half.write(fault.body.encode())
+        if request.transport is not None:
+            request.transport.close()
+        return half
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": {"message": message}}, status=status, headers=headers)
+
+
+@pytest.fixture
+def fault() -> type[Fault]:
+    """The faults to choose from."""
+    return Fault
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A fresh endpoint on a free port."""
+    served = Endpoint()
+    loop = asyncio.new_event_loop()
+    started = threading.Event()
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", served.chat)
+        app.router.add_get("/v1/models", served.list_models)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        served.port = runner.addresses[0][1]
+        return runner
+
+    def serve() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        started.set()
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert started.wait(10)
+    yield served
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)

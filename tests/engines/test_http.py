@@ -1,0 +1,378 @@
+"""The http engine, against an endpoint on this machine that fails in every way it can."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import threading
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from random import Random
+from typing import Any
+
+import pytest
+from contracts.engine_contract import EngineContract, ask
+from dspy.lm15 import FunctionTool, Message, Request
+
+from stillroom.engines.contract import Engine
+from stillroom.engines.http import HttpEngine
+from stillroom.errors import EngineBusy, EngineRefused
+
+SECRET = "sk-very-secret-0123456789"
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+
+
+def engine_at(endpoint: Any, **settings: Any) -> HttpEngine:
+    return HttpEngine(endpoint.url, "tiny", **{"backoff": 0.001, "timeout": 10.0, **settings})
+
+
+class TestHttpContract(EngineContract):
+    """The laws of every engine."""
+
+    @pytest.fixture
+    def engine(self, endpoint: Any) -> Iterator[Engine]:
+        engine = engine_at(endpoint)
+        yield engine
+        engine.close()
+
+    @pytest.fixture
+    def refused(self) -> Request:
+        return ask("refuse this")
+
+
+@pytest.fixture
+def engine(endpoint: Any) -> Iterator[HttpEngine]:
+    engine = engine_at(endpoint)
+    yield engine
+    engine.close()
+
+
+def test_model_string_has_host_and_name_and_no_secret(endpoint: Any) -> None:
+    """The query and the key stay out of it."""
+    engine = HttpEngine(f"{endpoint.url}?api-version={SECRET}", "org/tiny:1", api_key=SECRET)
+    assert engine.model == f"http/127.0.0.1:{endpoint.port}/org/tiny:1@live"
+    assert SECRET not in repr(engine)
+    engine.close()
+
+
+def test_a_pinned_revision_takes_the_place_of_live(endpoint: Any) -> None:
+    """Whoever pins what is served may say so."""
+    assert engine_at(endpoint, digest="rev3").model.endswith("/tiny@rev3")
+
+
+def test_request_is_written_in_chat_completions(endpoint: Any, engine: HttpEngine) -> None:
+    """Every setting has its OpenAI name; the model is the endpoint's name for it."""
+    request = Request(
+        model="whatever",
+        system="Be brief.",
+        messages=(Message.user("hi"),),
+        config=ask(
+            "",
+            temperature=0.5,
+            top_p=0.9,
+            seed=7,
+            stop=("\n",),
+            logprobs=2,
+            frequency_penalty=0.1,
+            presence_penalty=0.2,
+            response_format={"type": "json_schema", "schema": SCHEMA, "name": "out", "strict": True},
+        ).config,
+    )
+    engine.complete(request)
+    assert endpoint.sent[0] == {
+        "model": "tiny",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}],
+        "max_tokens": 16,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 7,
+        "stop": ["\n"],
+        "logprobs": True,
+        "top_logprobs": 2,
+        "frequency_penalty": 0.1,
+        "presence_penalty": 0.2,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "out", "schema": SCHEMA, "strict": True}},
+    }
+
+
+def test_answer_keeps_what_the_server_says_of_itself(engine: HttpEngine) -> None:
+    """Fingerprint, reported model, usage, log-probabilities and the reason it stopped."""
+    answer = engine.complete(ask("hi", logprobs=0))
+    assert answer.text == "echo: hi"
+    assert answer.finish_reason == "stop"
+    assert answer.usage.total_tokens == 8
+    assert answer.logprobs is not None
+    assert (answer.logprobs[0].token, answer.logprobs[0].logprob) == ("echo", -0.25)
+    assert answer.provider_data == {"id": "chat-1", "model": "tiny-2026", "system_fingerprint": "fp_7"}
+
+
+def test_missing_usage_is_estimated_from_above_and_flagged(endpoint: Any, engine: HttpEngine) -> None:
+    """A budget must not be passed because a server keeps no count."""
+    endpoint.usage = False
+    answer = engine.complete(ask("hi"))
+    assert answer.provider_data["usage_estimated"] is True
+    assert answer.usage.input_tokens == engine.count_tokens(ask("hi"))
+    assert answer.usage.output_tokens == len("echo: hi")
+
+
+def test_tools_go_out_and_tool_calls_come_back(endpoint: Any, engine: HttpEngine) -> None:
+    """Function tools in OpenAI's shape, both ways."""
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    endpoint.say = lambda body: {"content": None, "tool_calls": [call]}
+    tool = FunctionTool(name="add", description="Add.", parameters={"type": "object", "properties": {}})
+    answer = engine.complete(Request(model="m", messages=(Message.user("1+1"),), tools=(tool,)))
+    assert endpoint.sent[0]["tools"][0]["function"]["name"] == "add"
+    assert answer.finish_reason == "tool_call"
+    assert (answer.tool_calls[0].name, answer.tool_calls[0].input) == ("add", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("guided", "sent"),
+    [("vllm", {"structured_outputs": {"regex": "a|b"}}), ("vllm-guided", {"guided_regex": "a|b"})],
+)
+def test_a_regex_goes_where_the_server_takes_it(endpoint: Any, guided: str, sent: dict[str, Any]) -> None:
+    """VLLM renamed the fields in 0.12 and ignores the old ones since."""
+    engine = engine_at(endpoint, guided=guided)
+    engine.complete(ask("hi", top_k=3, extensions={"regex": "a|b"}))
+    assert sent.items() <= endpoint.sent[0].items()
+    assert endpoint.sent[0]["top_k"] == 3
+    assert "regex" not in endpoint.sent[0]
+    engine.close()
+
+
+@pytest.mark.parametrize("config", [{"extensions": {"regex": "a"}}, {"extensions": {"grammar": "g"}}, {"top_k": 3}])
+def test_nothing_asked_for_is_dropped_silently(endpoint: Any, engine: HttpEngine, config: dict[str, Any]) -> None:
+    """What the endpoint was not declared to take is refused before anything is sent."""
+    with pytest.raises(EngineRefused, match="not declared to take a"):
+        engine.complete(ask("hi", **config))
+    assert endpoint.sent == []
+
+
+def test_schema_and_tools_are_refused_where_not_declared(endpoint: Any) -> None:
+    """Declared capabilities bind both ways."""
+    engine = engine_at(endpoint, supports_response_schema=False, supports_function_calling=False)
+    tool = FunctionTool(name="add", description="Add.", parameters={"type": "object", "properties": {}})
+    with pytest.raises(EngineRefused, match="JSON schema"):
+        engine.complete(ask("hi", response_format={"type": "json_schema", "schema": SCHEMA}))
+    with pytest.raises(EngineRefused, match="tools"):
+        engine.complete(Request(model="m", messages=(Message.user("1+1"),), tools=(tool,)))
+    assert "tools" not in engine.supported_params
+    engine.close()
+
+
+def test_execution_controls_do_not_pass_as_extensions(engine: HttpEngine) -> None:
+    """`n` and `stream` would break one request, one answer."""
+    with pytest.raises(EngineRefused, match="cannot be written"):
+        engine.complete(ask("hi", extensions={"n": 3}))
+
+
+FAULTS = {
+    "rate limit": {"status": 429, "body": '{"error": {"message": "slow down"}}', "headers": {"Retry-After": "0.01"}},
+    "server error": {"status": 500, "body": "boom"},
+    "bad gateway in HTML": {"status": 502, "body": "<html>bad gateway</html>", "kind": "text/html"},
+    "a page instead of an answer": {"body": "<html>log in</html>", "kind": "text/html"},
+    "truncated JSON": {"body": '{"choices": [{"mess'},
+    "JSON without a choice": {"body": '{"choices": []}'},
+    "JSON that is not an object": {"body": "[1, 2]"},
+    "an error in a success": {"body": '{"error": {"message": "upstream", "code": 503}}'},
+    "a message of the wrong type": {"body": '{"choices": [{"message": "hello"}]}'},
+    "a lost connection": {"drop": True},
+    "a body cut short": {"body": '{"choices": [', "cut": True},
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_infrastructure_failures_are_tried_again(endpoint: Any, engine: HttpEngine, fault: Any, what: str) -> None:
+    """One failure, then an answer: the caller sees the answer."""
+    endpoint.fail(fault(**FAULTS[what]))
+    assert engine.complete(ask("hi")).text == "echo: hi"
+    assert len(endpoint.sent) == 2
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_infrastructure_failures_that_stay_are_busy_and_never_text(endpoint: Any, fault: Any, what: str) -> None:
+    """After all tries the error says what was received, in one line."""
+    engine = engine_at(endpoint, retries=2)
+    endpoint.fail(*[fault(**FAULTS[what])] * 3)
+    with pytest.raises(EngineBusy) as caught:
+        engine.complete(ask("hi"))
+    assert "got" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(endpoint.sent) == 3
+    engine.close()
+
+
+def test_a_slow_answer_times_out(endpoint: Any, fault: Any) -> None:
+    """A try takes no longer than its timeout; the next may answer."""
+    engine = engine_at(endpoint, timeout=0.2, retries=1)
+    endpoint.fail(fault(slow=2.0))
+    assert engine.complete(ask("hi")).text == "echo: hi"
+    endpoint.fail(fault(slow=2.0), fault(slow=2.0))
+    with pytest.raises(EngineBusy, match=r"within 0.2 s"):
+        engine.complete(ask("hi"))
+    engine.close()
+
+
+def test_a_wish_that_is_too_long_is_passed_on(endpoint: Any, engine: HttpEngine, fault: Any) -> None:
+    """Ten minutes are for the caller to wait, not for a thread."""
+    endpoint.fail(fault(status=429, headers={"Retry-After": "600"}))
+    with pytest.raises(EngineBusy) as caught:
+        engine.complete(ask("hi"))
+    assert caught.value.retry_after == 600
+    assert len(endpoint.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "match"),
+    [
+        (400, '{"error": {"message": "bad field"}}', "bad field"),
+        (402, "{}", "credit"),
+        (404, '{"detail": "no such model"}', "no such model"),
+        (422, '{"error": "wrong shape"}', "wrong shape"),
+        (429, '{"error": {"message": "no quota", "code": "insufficient_quota"}}', "credit"),
+        (302, "", "redirect"),
+    ],
+)
+def test_refusals_are_not_tried_again(
+    endpoint: Any, engine: HttpEngine, fault: Any, status: int, body: str, match: str
+) -> None:
+    """What will fail again fails once, with the server's own words."""
+    endpoint.fail(fault(status=status, body=body, headers={"Location": "/elsewhere"}))
+    with pytest.raises(EngineRefused, match=match):
+        engine.complete(ask("hi"))
+    assert len(endpoint.sent) == 1
+
+
+def test_a_wrong_key_is_refused_without_showing_it(endpoint: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even when the server repeats it: neither message, notes, chain, repr nor log."""
+    caplog.set_level(logging.DEBUG)
+    endpoint.key = "the right one"
+    engine = engine_at(endpoint, api_key=SECRET)
+    for call in (lambda: engine.complete(ask("hi")), engine.check):
+        with pytest.raises(EngineRefused, match=r"must accept the key, got 401: .*\*\*\*") as caught:
+            call()
+        assert "STILLROOM_HTTP_KEY" in caught.value.mend
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert SECRET not in caplog.text + repr(engine) + repr(engine._pool) + repr(vars(engine._wire))
+    assert len(endpoint.sent) == 1
+    engine.close()
+
+
+def test_a_right_key_is_sent(endpoint: Any) -> None:
+    """As a bearer token."""
+    endpoint.key = SECRET
+    engine = engine_at(endpoint, api_key=SECRET)
+    assert engine.complete(ask("hi")).text == "echo: hi"
+    engine.close()
+
+
+def test_no_key_is_said_to_be_missing(endpoint: Any, engine: HttpEngine) -> None:
+    """Another mistake, another message."""
+    endpoint.key = SECRET
+    with pytest.raises(EngineRefused, match="a request without a key"):
+        engine.complete(ask("hi"))
+
+
+def test_a_query_is_sent_along(endpoint: Any) -> None:
+    """Some gateways want a version in it."""
+    engine = HttpEngine(f"{endpoint.url}?api-version=2", "tiny")
+    engine.complete(ask("hi"))
+    assert endpoint.queries == ["api-version=2"]
+    engine.close()
+
+
+def test_check_lists_the_models(endpoint: Any, engine: HttpEngine) -> None:
+    """And costs nothing."""
+    assert engine.check() == ("tiny",)
+    endpoint.models = ["tiny:latest"]
+    assert engine.check() == ("tiny:latest",)
+    endpoint.models = None
+    assert engine.check() == ()
+    assert endpoint.sent == []
+
+
+def test_check_finds_a_missing_model_and_a_wrong_address(endpoint: Any, engine: HttpEngine, fault: Any) -> None:
+    """With what is there, for the user to choose from."""
+    endpoint.models = ["other"]
+    with pytest.raises(EngineRefused, match="does not serve 'tiny'") as caught:
+        engine.check()
+    assert "other" in caught.value.mend
+    endpoint.fail(fault(body="<html>", kind="text/html"))
+    with pytest.raises(EngineBusy, match="must list its models"):
+        engine.check()
+
+
+class Impatient(Random):
+    """Chance, asked how long to wait."""
+
+    def uniform(self, a: float, b: float) -> float:
+        raise AssertionError("there was to be no second try")
+
+
+def test_an_endpoint_that_is_not_there_fails_at_once() -> None:
+    """No retries when nothing ever answered: one line says where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    engine = HttpEngine(f"http://127.0.0.1:{port}/v1", "tiny", rng=Impatient())
+    for call in (engine.check, lambda: engine.complete(ask("hi"))):
+        with pytest.raises(EngineBusy, match=f"got no connection to 127.0.0.1:{port}") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    engine.close()
+
+
+def test_no_more_at_once_than_allowed(endpoint: Any) -> None:
+    """The concurrency limit holds for a whole batch."""
+    endpoint.delay = 0.005
+    engine = engine_at(endpoint, max_concurrency=3)
+    engine.complete_many([ask(str(i)) for i in range(20)])
+    assert endpoint.most <= 3
+    engine.close()
+
+
+def test_an_endpoint_with_little_room_gets_fewer_at_once(endpoint: Any) -> None:
+    """Every request is answered although the endpoint takes four of our thirty-two."""
+    endpoint.room, endpoint.delay = 4, 0.005
+    engine = engine_at(endpoint, max_concurrency=32)
+    answers = engine.complete_many([ask(str(i)) for i in range(150)])
+    assert [answer.text for answer in answers] == [f"echo: {i}" for i in range(150)]  # type: ignore[union-attr]
+    assert endpoint.turned_away > 0
+    assert engine._pool.slots.limit < 32
+    engine.close()
+
+
+def test_a_long_prompt_can_be_told_from_other_refusals(endpoint: Any, engine: HttpEngine, fault: Any) -> None:
+    """So that the bridge can tell DSPy's agents to shorten their history."""
+    from dspy.lm15 import ContextLengthError
+
+    endpoint.fail(fault(status=400, body='{"error": {"message": "too long", "code": "context_length_exceeded"}}'))
+    with pytest.raises(EngineRefused) as caught:
+        engine.complete(ask("hi"))
+    assert isinstance(caught.value.__cause__, ContextLengthError)
+
+
+def test_close_drops_what_is_under_way(endpoint: Any) -> None:
+    """It does not wait for an endpoint that may never answer."""
+    endpoint.delay = 5.0
+    engine = engine_at(endpoint)
+    waiting = engine.submit(ask("hi"))
+    engine.close()
+    with pytest.raises(CancelledError):
+        waiting.result(timeout=5)
+
+
+def test_a_closed_engine_refuses_and_leaves_no_thread(endpoint: Any) -> None:
+    """Close ends the background thread; so does letting go of the engine."""
+    engine = engine_at(endpoint)
+    engine.complete(ask("hi"))
+    engine.close()
+    with pytest.raises(EngineRefused, match="closed"):
+        engine.complete(ask("hi"))
+    other = engine_at(endpoint)
+    other.complete(ask("hi"))
+    del other
+    gc.collect()
+    assert not [thread for thread in threading.enumerate() if thread.name == "stillroom-http"]

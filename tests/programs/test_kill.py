@@ -1,0 +1,91 @@
+"""kill -9 at any point: nothing finished is done again, and the end is the same to the byte."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from stillroom.engines.files import find
+from stillroom.errors import ModelMissing
+
+CHILD = Path(__file__).parents[1] / "killed_run.py"
+
+
+def start(run: Path, log: Path, *model: str) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent)}
+    return subprocess.Popen([sys.executable, str(CHILD), str(run), str(log), *model], env=environment, stderr=subprocess.PIPE)
+
+
+def lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8").split() if log.exists() else []
+
+
+def recorded(run: Path) -> set[str]:
+    """Keys of the calls that the run has on record as finished."""
+    with sqlite3.connect(f"file:{run / 'run.db'}?mode=ro", uri=True) as database:
+        return {key for (key,) in database.execute("SELECT key FROM calls WHERE status = 'done'")}
+
+
+def finish(run: Path, log: Path, *model: str) -> list[str]:
+    child = start(run, log, *model)
+    _, errors = child.communicate(timeout=300)
+    assert child.returncode == 0, errors.decode()
+    return lines(log)
+
+
+def kill_and_go_on(tmp_path: Path, points: list[int], *model: str) -> Path:
+    """Kill the job at each number of served calls, then let it end; no session may serve a finished call."""
+    run = tmp_path / "killed"
+    done: set[str] = set()
+    for number, point in enumerate(points):
+        log = tmp_path / f"log-{number}"
+        child = start(run, log, *model)
+        while child.poll() is None and len(lines(log)) < point:
+            time.sleep(0.002)
+        assert child.poll() is None, f"the job ended before it was killed: {child.stderr.read().decode()}"
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert not done & set(lines(log)), "a finished call was made again"
+        done = recorded(run)
+        assert done, "nothing was recorded before the kill"
+    last = finish(run, tmp_path / "log-last", *model)
+    assert not done & set(last), "a finished call was made again"
+    return run
+
+
+def test_killed_at_five_random_points_of_compile_and_emit(tmp_path: Path):
+    """With the scripted engine: zero repeated calls, the same plan, the same rows."""
+    whole = tmp_path / "whole"
+    total = len(finish(whole, tmp_path / "log-whole"))
+    rng = random.Random(11)
+    gaps = [rng.randint(total // 12, total // 6) for _ in range(5)]
+    killed = kill_and_go_on(tmp_path, gaps)
+    for name in ("plan.json", "baseline.json", "rows.jsonl", "rejects.jsonl"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_while_emitting(tmp_path: Path, seed: int):
+    """Kills that fall late, in the emission, end in the same rows too."""
+    whole = tmp_path / "whole"
+    total = len(finish(whole, tmp_path / "log-whole"))
+    rng = random.Random(seed)
+    killed = kill_and_go_on(tmp_path, [total - rng.randint(30, 45), 8, 8])
+    assert (killed / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+
+
+@pytest.mark.model
+def test_the_local_engine_repeats_no_finished_call(tmp_path: Path):
+    """With a real model: whatever was answered before a kill is not asked again."""
+    try:
+        find("smollm2-135m")
+    except ModelMissing as error:
+        pytest.skip(f"no local model: {error}")
+    kill_and_go_on(tmp_path, [12, 12, 12], "smollm2-135m")
