@@ -47,6 +47,7 @@ class Engine(ABC):
         licence: Of the model's weights, as an SPDX name, or `unknown`.
         max_concurrency: How many requests are worth having under way at once.
         supports_response_schema: Whether a JSON schema constrains decoding; DSPy asks before it sends one.
+        supports_function_calling: Whether native tool calls work; DSPy asks before it sends tools.
         supports_regex: Whether `config.extensions` may hold a `regex` or `grammar` that constrains decoding.
         supported_params: Sampling settings that are honoured; DSPy asks.
         charges_unanswered: Whether a request whose answer was never seen may still be billed.
@@ -58,6 +59,7 @@ class Engine(ABC):
     charges_unanswered: bool = True
     supports_response_schema: bool = True
     supports_regex: bool = False
+    supports_function_calling: bool = False
     supported_params: frozenset[str] = frozenset(
         {"temperature", "max_tokens", "top_p", "top_k", "stop", "seed", "logprobs", "response_format"}
     )

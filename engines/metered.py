@@ -52,6 +52,7 @@ class Metered(Engine):
         self.max_concurrency = inner.max_concurrency
         self.supports_response_schema = inner.supports_response_schema
         self.supports_regex = inner.supports_regex
+        self.supports_function_calling = inner.supports_function_calling
         self.supported_params = inner.supported_params
         self.found = 0
         self._under_way: dict[str, Future[Response]] = {}
