@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dspy
+
 import stillroom as st
 from stillroom.engines import open_engine
 from stillroom.evals.stats import macro_f1
@@ -32,9 +33,15 @@ Row = dict[str, str]
 
 def read(folder: Path, labels: int, per_label: int) -> tuple[dict[str, list[Row]], list[Row], list[str]]:
     """The rows of each split for the first labels, the real training rows, and the labels."""
-    found = {name: [json.loads(line) for line in (folder / f"{name}.jsonl").open(encoding="utf-8")] for name in ("train", "dev", "test")}
+    found = {
+        name: [json.loads(line) for line in (folder / f"{name}.jsonl").open(encoding="utf-8")]
+        for name in ("train", "dev", "test")
+    }
     names = sorted({row["label"] for row in found["train"]})[:labels]
-    kept = {name: [{"text": row["text"], "label": row["label"]} for row in rows if row["label"] in names] for name, rows in found.items()}
+    kept = {
+        name: [{"text": row["text"], "label": row["label"]} for row in rows if row["label"] in names]
+        for name, rows in found.items()
+    }
     shown: defaultdict[str, list[Row]] = defaultdict(list)
     for row in kept["train"]:
         if len(shown[row["label"]]) < per_label:
@@ -67,10 +74,16 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         figures = run(options, options.run or Path(scratch))
-    compiled, baseline = figures["systems"].get("compiled", figures["systems"]["baseline"]), figures["systems"]["baseline"]
+    compiled, baseline = (
+        figures["systems"].get("compiled", figures["systems"]["baseline"]),
+        figures["systems"]["baseline"],
+    )
     gain = round(compiled["accuracy"] - baseline["accuracy"], 4)
     synthetic = figures["students"]["seed + synthetic"]["macro_f1"] - figures["students"]["seed"]["macro_f1"]
-    goals = [("compiled minus zero-shot accuracy", gain, 0.10, ">="), ("seed + synthetic minus seed, macro-F1", round(synthetic, 4), -0.01, ">=")]
+    goals = [
+        ("compiled minus zero-shot accuracy", gain, 0.10, ">="),
+        ("seed + synthetic minus seed, macro-F1", round(synthetic, 4), -0.01, ">="),
+    ]
     emit(figures, goals, started)
 
 
@@ -80,9 +93,17 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     task = task_of(data, names, options.data.name)
     engine = open_engine(options.lm)
     clock = time.monotonic()
-    program = st.compile(task, lm=engine, run=folder, budget=st.Budget(calls=options.calls), on_progress=lambda *step: print(*step, file=sys.stderr))
+    program = st.compile(
+        task,
+        lm=engine,
+        run=folder,
+        budget=st.Budget(calls=options.calls),
+        on_progress=lambda *step: print(*step, file=sys.stderr),
+    )
     compiled_in, clock = time.monotonic() - clock, time.monotonic()
-    emitted = program.emit(st.recipes.labelled(per_label=options.emit), on_progress=lambda *step: print("emit", *step, file=sys.stderr))
+    emitted = program.emit(
+        st.recipes.labelled(per_label=options.emit), on_progress=lambda *step: print("emit", *step, file=sys.stderr)
+    )
     emitted_in = time.monotonic() - clock
     real_rows = [task.example(row) for row in real]
     students = {
@@ -98,11 +119,30 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "model": engine.model,
         "rows": {split: len(rows) for split, rows in data.items()},
         "verdict": program.verdict,
-        "systems": {each.name: {"accuracy": each.score, "low": each.low, "high": each.high, "calls": each.calls, "tokens": each.tokens, "rows_per_second": each.rows_per_second} for each in proof.results},
-        "students": {name: {"macro_f1": macro(student, task), "trained_on": student.trained_on} for name, student in students.items()},
+        "systems": {
+            each.name: {
+                "accuracy": each.score,
+                "low": each.low,
+                "high": each.high,
+                "calls": each.calls,
+                "tokens": each.tokens,
+                "rows_per_second": each.rows_per_second,
+            }
+            for each in proof.results
+        },
+        "students": {
+            name: {"macro_f1": macro(student, task), "trained_on": student.trained_on}
+            for name, student in students.items()
+        },
         "words": list(proof.words),
         "compile_seconds": round(compiled_in, 1),
-        "emit": {"accepted": len(emitted.rows), "written": emitted.written, "seconds": round(emitted_in, 1), "funnel": [list(each) for each in emitted.funnel], "shortfall": dict(emitted.shortfall)},
+        "emit": {
+            "accepted": len(emitted.rows),
+            "written": emitted.written,
+            "seconds": round(emitted_in, 1),
+            "funnel": [list(each) for each in emitted.funnel],
+            "shortfall": dict(emitted.shortfall),
+        },
     }
 
 

@@ -66,25 +66,16 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.folder / "run.lock")
-            self._db = sqlite3.connect(self.folder / "run.db", check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(SCHEMA)
-            # whoever held these is gone; they may have been paid for, so they stay on the bill
-            self._db.execute("UPDATE calls SET status = 'lost' WHERE status = 'open'")
-        except sqlite3.OperationalError as error:
-            raise RunReadOnly(
-                f"run folder must be writable, got {self.folder} ({error})", mend="Choose another --run folder."
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise RunError(
-                f"{self.folder / 'run.db'} is not a run store ({error})", mend="Choose another --run folder."
-            ) from error
         except OSError as error:
             raise RunReadOnly(
                 f"run folder must be writable, got {self.folder} ({error.strerror})",
                 mend="Choose another --run folder.",
             ) from error
+        try:
+            self._db = _database(self.folder / "run.db")
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def close(self) -> None:
         """Write out the session clocks and let go of the folder."""
@@ -250,6 +241,23 @@ def _lock(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, str(os.getpid()).encode(), 0)
     return handle
+
+
+def _database(path: Path) -> sqlite3.Connection:
+    try:
+        database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.executescript(SCHEMA)
+        # whoever held these is gone; they may have been paid for, so they stay on the bill
+        database.execute("UPDATE calls SET status = 'lost' WHERE status = 'open'")
+    except sqlite3.OperationalError as error:
+        raise RunReadOnly(
+            f"run folder must be writable, got {path.parent} ({error})", mend="Choose another --run folder."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise RunError(f"{path} is not a run store ({error})", mend="Choose another --run folder.") from error
+    return database
 
 
 def _compare(phase: str, old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:

@@ -47,7 +47,9 @@ def page(text: str) -> str:
     """The page with every folder's table as it should be."""
     for folder in FOLDERS:
         fence = rf"(<!-- modules: {folder} -->\n).*?(\n<!-- end -->)"
-        text, count = re.subn(fence, lambda found, folder=folder: found[1] + table(folder) + found[2], text, flags=re.DOTALL)
+        text, count = re.subn(
+            fence, lambda found, folder=folder: found[1] + table(folder) + found[2], text, flags=re.DOTALL
+        )
         if count != 1:
             raise SystemExit(f"ARCHITECTURE.md must have one place for the modules of {folder}, got {count}")
     return text

@@ -112,7 +112,9 @@ def _q4_k(name: str, data: NDArray[Any], rows: int) -> Affine:
 
 def _heads(reader: Any, architecture: str, name: str) -> int:
     """How many heads the rows of a llama query or key tensor belong to; 0 for any other tensor."""
-    key = {"attn_q.weight": "head_count", "attn_k.weight": "head_count_kv"}.get(name.partition(".")[2].partition(".")[2])
+    key = {"attn_q.weight": "head_count", "attn_k.weight": "head_count_kv"}.get(
+        name.partition(".")[2].partition(".")[2]
+    )
     field = reader.fields.get(f"{architecture}.attention.{key}") if architecture == "llama" else None
     return int(field.contents()) if field is not None else 0
 

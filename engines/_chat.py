@@ -125,4 +125,6 @@ def _text(content: Any) -> str:
 
 
 def _refuse(what: str, received: object) -> EngineRefused:
-    return EngineRefused(f"the local engine takes no {what}, got {str(received)[:200]}", mend="Leave it out, or use an http engine.")
+    return EngineRefused(
+        f"the local engine takes no {what}, got {str(received)[:200]}", mend="Leave it out, or use an http engine."
+    )

@@ -1,7 +1,7 @@
 """From a JSON schema to a grammar that leaves one way to lay the JSON out.
 
 Constrained decoding by the schema itself lets the model put any white space between tokens: small
-models fill their budget with it and larger ones write `{\\n  "a": 1\\n  ,"b": 2}`. The grammar below
+models fill their budget with it, larger ones put every comma on a line of its own. The grammar below
 allows what `json.dumps` prints, with `, ` and `: `. Schemas with words it does not know (patterns,
 optional properties) are left to the library's own compiler.
 """
@@ -40,13 +40,13 @@ class _Unknown(Exception):
 
 
 def grammar_of(schema: Schema) -> str | None:
-    """Give an EBNF grammar for `schema`, or None if a word in it is not known here.
+    r"""Give an EBNF grammar for `schema`, or None if a word in it is not known here.
 
     Properties come in the order of the schema and all of them must be required. `format` is not
     enforced: whoever reads the answer validates it.
 
     >>> print(grammar_of({"enum": ["a", 1]}).splitlines()[0])
-    root ::= ("\\"a\\"" | "1")
+    root ::= ("\"a\"" | "1")
     """
     rules: dict[str, str] = {}
     try:
@@ -104,7 +104,10 @@ def _object(words: dict[str, Any], root: Schema, rules: dict[str, str]) -> str:
         return '"{}"' if words.get("additionalProperties") is False else f'("{{" ({pair} (", " {pair})*)? "}}")'
     if free is not False or set(words.get("required", ())) != set(properties):
         raise _Unknown
-    pairs = [f"{_literal(json.dumps(name, ensure_ascii=False) + ': ')} {_rule(value, root, rules)}" for name, value in properties.items()]
+    pairs = [
+        f"{_literal(json.dumps(name, ensure_ascii=False) + ': ')} {_rule(value, root, rules)}"
+        for name, value in properties.items()
+    ]
     return '("{" ' + ' ", " '.join(pairs) + ' "}")'
 
 

@@ -180,15 +180,27 @@ class Metered(Engine):
 
         try:
             inner = self.inner.submit(request)
-        except BaseException as error:
+        except EngineError as error:
             self._failed(key, reservation, opened, str(error))
+            raise
+        except BaseException:  # Ctrl-C and the like: the call was not made, and is no failure on record
+            self._forget(key, reservation)
             raise
         outer.add_done_callback(lambda future: inner.cancel() if future.cancelled() else None)
         inner.add_done_callback(finish)
         return outer
 
+    def drain(self, timeout: float = 60.0) -> None:
+        """Wait until every call under way is recorded, at most `timeout` seconds."""
+        with self._guard:
+            under_way = list(self._under_way.values())
+        wait(under_way, timeout)
+
     def _failed(self, key: str, reservation: Reservation, opened: int | None, error: str) -> None:
         self.store.fail_call(key, self.phase, self.model, error, opened)
+        self._forget(key, reservation)
+
+    def _forget(self, key: str, reservation: Reservation) -> None:
         with self._guard:
             self._under_way.pop(key, None)
         self.ledger.release(reservation)

@@ -95,7 +95,7 @@ class ProviderEngine(Engine):
         return bool(self._lm.supports_response_schema)
 
     @property
-    def supports_function_calling(self) -> bool:
+    def supports_function_calling(self) -> bool:  # type: ignore[override]
         """Whether the model takes tools."""
         return bool(self._lm.supports_function_calling)
 

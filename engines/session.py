@@ -27,7 +27,9 @@ class Session:
 
 
 @contextmanager
-def open_session(engine: Engine, run: Path | str, phase: str, fingerprint: Mapping[str, Any], budget: Budget | None = None) -> Iterator[Session]:
+def open_session(
+    engine: Engine, run: Path | str, phase: str, fingerprint: Mapping[str, Any], budget: Budget | None = None
+) -> Iterator[Session]:
     """Hold the run folder `run` for one `phase`.
 
     Args:
@@ -43,4 +45,8 @@ def open_session(engine: Engine, run: Path | str, phase: str, fingerprint: Mappi
     with Store(run) as store:
         store.claim(phase, {"model": engine.model, **fingerprint})
         ledger = Ledger(budget or Budget(), store.spent(phase))
-        yield Session(store, ledger, Metered(engine, ledger, store, phase))
+        metered = Metered(engine, ledger, store, phase)
+        try:
+            yield Session(store, ledger, metered)
+        finally:
+            metered.drain()  # what is under way is paid for: record it before the store closes

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from .classifier import EmbeddingClassifier
+from typing import TYPE_CHECKING, Any
+
 from .duplicates import Embeds, Match, NearDuplicates, folded, rouge_l
 from .embedding import Embedder, default_embedder
 from .leakage import Leakage
 from .verdict import Metric, Verdict, Verifier, mean, named
 from .verifiers import evaluate, exact, expression, fields, normalised, numeric
 
+if TYPE_CHECKING:
+    from .classifier import EmbeddingClassifier
+
 __all__ = [
     "Embedder",
-    "Embeds",
     "EmbeddingClassifier",
+    "Embeds",
     "Leakage",
     "Match",
     "Metric",
@@ -31,3 +35,12 @@ __all__ = [
     "numeric",
     "rouge_l",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The classifier derives from scikit-learn, which is imported when it is first asked for."""
+    if name == "EmbeddingClassifier":
+        from .classifier import EmbeddingClassifier
+
+        return EmbeddingClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from zlib import crc32
 
 from rapidfuzz import process
 from rapidfuzz.distance import Indel, Levenshtein
@@ -184,17 +185,19 @@ class ShingleIndex:
         """Find number and Jaccard of the most similar text; the first of equals."""
         shingles = self._shingles(text)
         candidates = {at for shingle in self._prefix(shingles) for at in self._holders.get(shingle, ())}
-        scored = [(-len(shingles & self._sets[at]) / len(shingles | self._sets[at]), at) for at in candidates]
-        similarity, at = min(scored, default=(0.0, 0))
-        return (at, -similarity) if -similarity >= self._least else None
+        found: tuple[float, int] = (0.0, 0)
+        for at in candidates:
+            shared = len(shingles & self._sets[at])
+            found = min(found, (-shared / (len(shingles) + len(self._sets[at]) - shared), at))
+        return (found[1], -found[0]) if -found[0] >= self._least else None
 
     def _shingles(self, text: str) -> frozenset[str]:
         padded = f" {text} "
         return frozenset(padded[i : i + self._width] for i in range(len(padded) - self._width + 1))
 
     def _prefix(self, shingles: frozenset[str]) -> list[str]:
-        # reversed strings order rare word middles no worse than any other fixed order
-        ordered = sorted(shingles, key=lambda shingle: shingle[::-1])
+        # any fixed order is right; a checksum's is quick, since it mixes rare shingles into every prefix
+        ordered = sorted(shingles, key=lambda shingle: (crc32(shingle.encode("utf-8", "surrogatepass")), shingle))
         return ordered[: len(ordered) - math.ceil(self._least * len(ordered) - 1e-9) + 1]
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from stillroom.errors import BadConfig, ModelMissing
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedder", "default_embedder"]
 
-_BATCH = 16  # texts in one forward pass
+_BATCH = 8  # texts in one forward pass
 _STEP = 8  # lengths in tokens are padded up to a multiple of it
 
 
 class Embedder:
     """A sentence-transformers model with a memo. Loaded when first asked.
 
-    Every forward pass has one of a few shapes: always 16 texts, padded to a multiple
+    Every forward pass has one of a few shapes: always 8 texts, padded to a multiple
     of 8 tokens, the last batch filled up with empty texts. A vector then does not
     depend on what else is in the batch, nor on the order of asking: measured bitwise
     equal on one machine with one number of threads. Plain batching moves vectors by
@@ -30,19 +31,34 @@ class Embedder:
 
     Args:
         folder: A sentence-transformers folder; the `minilm` model by default.
-        precision: "float32" or "bfloat16".
+        precision: "float32", "bfloat16", or "auto": bfloat16 where the processor computes
+            in it (about 2.5 times as fast, same quality of classifiers), else float32.
 
     Raises:
-        BadConfig: If `precision` is neither.
+        BadConfig: If `precision` is none of these.
         ModelMissing: When first asked, if the model is not on this machine.
     """
 
-    def __init__(self, folder: Path | str | None = None, *, precision: str = "float32") -> None:
-        if precision not in ("float32", "bfloat16"):
-            raise BadConfig(f"precision must be float32 or bfloat16, got {precision!r}")
-        self.precision = precision
+    def __init__(self, folder: Path | str | None = None, *, precision: str = "auto") -> None:
+        if precision not in ("auto", "float32", "bfloat16"):
+            raise BadConfig(f"precision must be auto, float32 or bfloat16, got {precision!r}")
+        self._asked = precision
         self._given = None if folder is None else Path(folder)
         self._memo: dict[bytes, np.ndarray] = {}
+        self._lock = RLock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Embedder:
+        # scikit-learn's clone copies settings; a second copy of the weights helps nobody
+        return self
+
+    @cached_property
+    def precision(self) -> str:
+        """What the weights are held in: "float32" or "bfloat16"."""
+        if self._asked != "auto":
+            return self._asked
+        import torch
+
+        return "bfloat16" if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() else "float32"
 
     @cached_property
     def folder(self) -> Path:
@@ -68,17 +84,23 @@ class Embedder:
         """Embed `texts`: float32 of shape (len(texts), dimensions), every row of length 1.
 
         Texts over the model's limit (256 tokens for MiniLM) are cut off there. A text
-        asked before comes from memory. Not safe to call from several threads at once.
+        asked before comes from memory. Threads take turns.
         """
         import numpy as np
 
-        keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        keys = [_key(text) for text in texts]
         fresh = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._memo}
-        for batch, vectors in self._passes(list(fresh.items())):
-            self._memo.update(zip(batch, vectors, strict=True))
-        if not keys:
-            return np.zeros((0, self._dimensions), dtype=np.float32)
+        with self._lock:
+            if not keys:
+                return np.zeros((0, self._dimensions), dtype=np.float32)
+            for batch, vectors in self._passes(list(fresh.items())):
+                self._memo.update(zip(batch, vectors, strict=True))
         return np.stack([self._memo[key] for key in keys])
+
+    def forget(self, texts: Sequence[str]) -> None:
+        """Take `texts` out of the memo, so that the next time they are embedded afresh."""
+        for text in texts:
+            self._memo.pop(_key(text), None)
 
     def _passes(self, fresh: list[tuple[bytes, str]]) -> Iterator[tuple[list[bytes], np.ndarray]]:
         if not fresh:
@@ -143,6 +165,10 @@ class Embedder:
 
 
 @cache
-def default_embedder() -> Embedder:
+def default_embedder(precision: str = "auto") -> Embedder:
     """The `minilm` embedder that this process shares, with its memo."""
-    return Embedder()
+    return Embedder(precision=precision)
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

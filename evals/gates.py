@@ -173,7 +173,9 @@ class Leak:
         """Nothing to learn."""
 
 
-def default(task: Task, judge: Callable[[Sequence[Candidate]], list[Verdict]] | None, *, embedder: Embeds | None = None) -> list[Gate]:
+def default(
+    task: Task, judge: Callable[[Sequence[Candidate]], list[Verdict]] | None, *, embedder: Embeds | None = None
+) -> list[Gate]:
     """Make the gates in their order: schema, whole, exact, near, agreement, leakage.
 
     Args:

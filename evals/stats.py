@@ -23,6 +23,7 @@ __all__ = [
     "holm",
     "macro_f1",
     "mcnemar_power",
+    "p_words",
     "paired_bootstrap",
     "wilson",
 ]
@@ -132,6 +133,15 @@ def exact_paired_p(
         rng=np.random.default_rng(seed),
     )
     return float(min(found.pvalue, 1.0))
+
+
+def p_words(p: float) -> str:
+    """Spell a p-value as reports do.
+
+    >>> p_words(0.0312), p_words(3e-9)
+    ('p = 0.0312', 'p < 0.0001')
+    """
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -88,7 +88,7 @@ def numeric(name: str, tolerance: float = 1e-6) -> Verifier:
             return Verdict.fail(f"{name} is not one number: {outputs.get(name)!r}")
         if _close(got, gold, tolerance):
             return Verdict.ok()
-        return Verdict.fail(f"{name} is {float(got):g}, not {float(gold):g}")
+        return Verdict.fail(f"{name} is {_brief(got)}, not {_brief(gold)}")
 
     return Verifier(f"numeric({name}, {tolerance:g})", check)
 
@@ -118,7 +118,7 @@ def expression(working: str, answer: str, tolerance: float = 1e-6) -> Verifier:
             return Verdict.fail(f"{working} is a bare number, not an expression: {text!r}")
         for value in sides:
             if not _close(value, claimed, tolerance):
-                return Verdict.fail(f"{working} gives {float(value):g}, {answer} says {float(claimed):g}")
+                return Verdict.fail(f"{working} gives {_brief(value)}, {answer} says {_brief(claimed)}")
         return Verdict.ok()
 
     return Verifier(f"expression({working}, {answer}, {tolerance:g})", check)
@@ -234,7 +234,13 @@ def _walk(node: ast.expr) -> Fraction:
 
 
 def _close(got: Fraction, gold: Fraction, tolerance: float) -> bool:
-    return abs(got - gold) <= Fraction(tolerance) * max(1, abs(gold))
+    scale = max(Fraction(1), abs(gold))
+    return abs(got - gold) <= Fraction(tolerance) * scale
+
+
+def _brief(number: Fraction) -> str:
+    # floats end at 1e308, a model's digits do not
+    return f"{float(number):.10g}" if abs(number) < 10**300 else "over 1e+300"
 
 
 # --- equality --------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stillroom.engines import Engine, open_engine, open_session
 from stillroom.errors import BadConfig
-from stillroom.evals import EmbeddingClassifier, Embeds, Verdict, default_embedder
+from stillroom.evals import Embedder, Verdict, default_embedder
 from stillroom.evals.gates import Candidate, Gate, default
 from stillroom.ledger import Budget
 from stillroom.programs import Emitted, Plan, Recipe, blind, either, emit_rows
@@ -65,7 +65,7 @@ class Program:
         *,
         gates: Sequence[Gate] | None = None,
         budget: Budget | None = None,
-        embedder: Embeds | None = None,
+        embedder: Embedder | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Emitted:
         """Emit rows that passed the gates, into `rows.jsonl`, `rows.parquet` and `rejects.jsonl` of the run.
@@ -168,6 +168,7 @@ def prove(
     students: Mapping[str, Student] | None = None,
     run: Path | str | None = None,
     budget: Budget | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Proof:
     """Score baseline, program and students on the test split, with paired intervals.
 
@@ -177,6 +178,7 @@ def prove(
         students: By the name they get in the table; each is compared with the first one.
         run: Folder of the run; the program's by default.
         budget: Limits of the phase.
+        on_progress: Called with (systems done, systems, name of the next).
     """
     systems: list[System] = [PlanSystem("baseline", program.baseline, program.engine)]
     pairs: list[tuple[str, str]] = []
@@ -186,14 +188,17 @@ def prove(
         pairs.append(("compiled", "baseline"))
     named = [student.named(name).system for name, student in (students or {}).items()]
     pairs += [(system.name, named[0].name) for system in named[1:]]
-    pairs += [(named[-1].name, systems[-1].name)] if named else []
-    return prove_systems(task, [*systems, *named], pairs, run or program.run, budget=budget)
+    # the student that is meant to take the teacher's place: the one after the seed-only student, if there is one
+    pairs += [(named[min(1, len(named) - 1)].name, systems[-1].name)] if named else []
+    return prove_systems(task, [*systems, *named], pairs, run or program.run, budget=budget, on_progress=on_progress)
 
 
 def _agreement(
-    task: Task, blind_judge: Callable[[Sequence[Candidate]], list[Verdict]], embedder: Embeds
+    task: Task, blind_judge: Callable[[Sequence[Candidate]], list[Verdict]], embedder: Embedder
 ) -> Callable[[Sequence[Candidate]], list[Verdict]]:
     """For labels: a head trained on labelled rows, the program where it disagrees. Else the program."""
+    from stillroom.evals import EmbeddingClassifier
+
     label = task.shape.label_field
     if label is None:
         return blind_judge

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stillroom.errors import BadConfig
-from stillroom.evals.stats import bootstrap_mean, detectable_difference, exact_paired_p, holm, paired_bootstrap
+from stillroom.errors import BadConfig, BadData
+from stillroom.evals.stats import bootstrap_mean, detectable_difference, exact_paired_p, holm, p_words, paired_bootstrap
 from stillroom.ledger import Budget, Ledger
 from stillroom.programs import Outcome, mean_score
 from stillroom.signatures import Example, Task
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Comparison", "Proof", "Result", "prove_systems"]
+
+LEAST = 8  # test rows; with fewer no interval says anything
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Comparison:
     @property
     def words(self) -> str:
         """What the comparison established, or did not."""
-        facts = f"{self.difference:+.3f}, 95% interval {self.low:+.3f} to {self.high:+.3f}, exact p = {self.p:.4f}, corrected {self.adjusted:.4f}"
+        facts = f"{self.difference:+.3f}, 95% interval {self.low:+.3f} to {self.high:+.3f}, exact {p_words(self.p)}, corrected {p_words(self.adjusted)}"
         if self.adjusted <= 0.05:
             return f"Established: {self.better} scores {'above' if self.difference > 0 else 'below'} {self.worse} ({facts})."
         return f"Not established: no difference between {self.better} and {self.worse} was shown ({facts})."
@@ -73,11 +75,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Proof:
-    """The table, the comparisons, and the same in words."""
+    """The table, the comparisons, and the same in words.
+
+    `rows` were judged for every system; `unverified` more could not be, and are left out for all.
+    """
 
     task: str
     metric: str
     rows: int
+    unverified: int
     results: tuple[Result, ...]
     comparisons: tuple[Comparison, ...]
     opened: int
@@ -89,6 +95,8 @@ class Proof:
         limits = [
             f"With {self.rows} test rows, differences under about {100 * visible:.0f} points would usually not be seen."
         ]
+        if self.unverified:
+            limits.append(f"{self.unverified} test rows could not be verified and are left out for every system.")
         if self.opened > 1:
             limits.append(
                 f"The test split of this run was opened for {self.opened} different sets of systems: choices made after looking weaken it."
@@ -123,8 +131,11 @@ def prove_systems(
     run: Path | str,
     *,
     budget: Budget | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Proof:
     """Score `systems` on the test split and compare the named `pairs` (first against second).
+
+    `on_progress` is called with (systems done, systems, name of the next) before each.
 
     Raises:
         BadConfig: If two systems have one name, or a pair names none of them.
@@ -142,21 +153,43 @@ def prove_systems(
         ledger = Ledger(budget or Budget(), store.spent("prove"))
         # the same question asked again is no second look; another set of systems is
         store.put_note("opened", digest(sorted(names)), names)
-        answered = {system.name: system.answer(task, examples, store, ledger) for system in systems}
-        results = tuple(_result(name, outcomes, cost) for name, (outcomes, cost) in answered.items())
-        scores = {name: [outcome.score for outcome in outcomes] for name, (outcomes, _) in answered.items()}
+        answered = {}
+        for place, system in enumerate(systems):
+            if on_progress is not None:
+                on_progress(place, len(systems), system.name)
+            answered[system.name] = system.answer(task, examples, store, ledger)
+        kept = _verified([outcomes for outcomes, _ in answered.values()])
+        results = tuple(_result(name, outcomes, kept, cost) for name, (outcomes, cost) in answered.items())
+        scores = {name: [outcomes[row].score for row in kept] for name, (outcomes, _) in answered.items()}
+        opened = len(store.notes("opened"))
         proof = Proof(
-            task.name, task.metric_name, len(examples), results, _compare(scores, pairs), len(store.notes("opened"))
+            task.name, task.metric_name, len(kept), len(examples) - len(kept), results, _compare(scores, pairs), opened
         )
         store.put_note("proof", "latest", proof.as_json())
         store.put_note("misses", "latest", _misses(answered, examples))
     return proof
 
 
-def _result(name: str, outcomes: Sequence[Outcome], cost: Cost) -> Result:
+def _verified(answered: Sequence[Sequence[Outcome]]) -> list[int]:
+    """The rows on which every system could be judged: unverified is not zero, for nobody."""
+    rows = [
+        row
+        for row, outcomes in enumerate(zip(*answered, strict=True))
+        if all(each.kind != "unverified" for each in outcomes)
+    ]
+    if len(rows) < LEAST:
+        raise BadData(
+            f"a proof needs {LEAST} test rows that the metric can verify, got {len(rows)}",
+            mend="Look at the metric and the gold values.",
+        )
+    return rows
+
+
+def _result(name: str, answered: Sequence[Outcome], kept: Sequence[int], cost: Cost) -> Result:
+    outcomes = [answered[row] for row in kept]
     interval = bootstrap_mean([outcome.score for outcome in outcomes], seed=0)
     unparsed = sum(outcome.kind == "unparsed" for outcome in outcomes) / len(outcomes)
-    speed = len(outcomes) / cost.seconds if cost.seconds else None
+    speed = len(answered) / cost.seconds if cost.seconds else None
     return Result(
         name, mean_score(outcomes), interval.low, interval.high, unparsed, cost.calls, cost.tokens, cost.seconds, speed
     )

@@ -108,6 +108,8 @@ def _run(asked: Any, plan: Plan, evaluator: Evaluator, examples: Sequence[Exampl
     state = "complete"
     for share in RUNGS if incumbent is not None else (1.0,):
         end = min(len(examples), max(8, math.ceil(share * len(examples))))
+        if end == len(outcomes):
+            continue  # few examples: this rung adds none
         outcomes += evaluator.run(plan, examples[len(outcomes) : end])
         asked.report(mean_score(outcomes), end)
         if incumbent is not None and end < len(examples) and _beaten(outcomes, incumbent, share):

@@ -10,7 +10,7 @@ from typing import Any
 
 from stillroom.engines import Session
 from stillroom.errors import BadConfig
-from stillroom.evals.stats import exact_paired_p, paired_bootstrap
+from stillroom.evals.stats import exact_paired_p, p_words, paired_bootstrap
 from stillroom.programs import Evaluator, Outcome, Plan
 from stillroom.signatures import Task
 
@@ -200,7 +200,7 @@ def _confirm(task: Task, race: Race, settings: Settings) -> Compiled:
     gain = paired_bootstrap(best.scores, baseline.scores, seed=settings.seed)
     facts = (
         f"{best.mean:.3f} against {baseline.mean:.3f} on {len(best.scores)} search rows, difference {gain.mean:+.3f} "
-        f"(95% interval {gain.low:+.3f} to {gain.high:+.3f}, one-sided exact p = {p:.4f}, best of {len(race.trials)} candidates)"
+        f"(95% interval {gain.low:+.3f} to {gain.high:+.3f}, one-sided exact {p_words(p)}, best of {len(race.trials)} candidates)"
     )
     established = p <= settings.alpha
     verdict = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stillroom.engines import Engine
 from stillroom.errors import EngineError
@@ -18,6 +18,9 @@ from stillroom.store import Store
 from stillroom.values import digest
 
 from .plan import Plan
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Request
 
 __all__ = ["Evaluator", "Outcome", "mean_score"]
 
@@ -29,7 +32,7 @@ class Outcome:
     Attributes:
         example: Its id.
         kind: `scored`, or `unparsed` when the answer did not fit the format.
-        score: 0..1, higher is better; 0 for `unparsed`.
+        score: 0..1, higher is better; 0 for `unparsed`, and for `unverified`, which no table counts.
         why: The metric's or parser's reason for less than full marks.
         outputs: The parsed answer, reasoning included; empty for `unparsed`.
     """
@@ -63,7 +66,7 @@ class Evaluator:
         ]
         known = {key: self.store.find_eval(key) for key in keys}
         missing = [(key, example) for key, example in zip(keys, examples, strict=True) if known[key] is None]
-        responses = self.engine.complete_many([plan.render(example.inputs) for _, example in missing])
+        responses = self.engine.complete_many([_request(plan, example) for _, example in missing])
         fresh: dict[str, Outcome] = {}
         failure: EngineError | None = None
         for (key, example), response in zip(missing, responses, strict=True):
@@ -90,6 +93,12 @@ class Evaluator:
         verdict = self.metric(example.values, outputs)
         kind: Literal["scored", "unverified"] = "unverified" if verdict.score is None else "scored"
         return Outcome(example.id, kind, verdict.score or 0.0, verdict.why, outputs)
+
+
+def _request(plan: Plan, example: Example) -> Request:
+    """A sampled answer gets a seed of its own, so that it is the same when it is asked for again."""
+    seed = None if plan.decoding.temperature == 0 else int(digest(example.id, 7), 16)
+    return plan.render(example.inputs, seed=seed)
 
 
 def mean_score(outcomes: Sequence[Outcome]) -> float:

@@ -45,6 +45,7 @@ class Recipe:
         name: As passports name it.
         settings: Everything that decides the rows; its digest is the recipe's.
         targets: The wanted rows for a task, quotas met exactly.
+        sized: The same recipe asking for another number of rows (of each label, or in all).
         demos: Labelled rows shown for each wanted row.
         temperature: Of the writing.
         attempts: Tries per wanted row before it is given up.
@@ -55,6 +56,7 @@ class Recipe:
     name: str
     settings: Mapping[str, Any]
     targets: Callable[[Task, random.Random], list[Target]] = field(repr=False)
+    sized: Callable[[int], Recipe] = field(repr=False)
     demos: int = 4
     temperature: float = 0.9
     attempts: int = 4
@@ -99,7 +101,8 @@ def labelled(
         raise BadConfig(f"per_label must be at least 0, got {per_label!r}")
     _check_styles(styles)
     values = {"per_label": counts, "styles": {name: list(choices) for name, choices in styles.items()}}
-    return Recipe("labelled", values, partial(_per_label, counts, styles), **settings)
+    sized = partial(labelled, styles=styles, **settings)
+    return Recipe("labelled", values, partial(_per_label, counts, styles), sized, **settings)
 
 
 def varied(
@@ -126,7 +129,8 @@ def varied(
         "vary": getattr(vary, "__qualname__", None),
         "styles": {name: list(choices) for name, choices in styles.items()},
     }
-    return Recipe("varied", values, partial(_recombined, n, vary, styles), **settings)
+    sized = partial(varied, vary=vary, styles=styles, **settings)
+    return Recipe("varied", values, partial(_recombined, n, vary, styles), sized, **settings)
 
 
 def _check_styles(styles: Mapping[str, tuple[str, ...]]) -> None:

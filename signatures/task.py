@@ -113,7 +113,7 @@ class Task:
         for role in ("test", "search", "demos", "train", "all"):
             if role not in sources:
                 continue
-            rows = self._read(sources[role], "data" if role == "all" else role)
+            rows = self.read(sources[role], "data" if role == "all" else role)
             copies = rows.keys() & taken
             if copies:
                 self._warn(f"{len(copies)} {role} rows are also rows of a split given before and were left out")
@@ -143,9 +143,17 @@ class Task:
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What runs of this task are a function of, in parts that a refusal can name."""
-        rows = {split: [[example.id, digest(example.values)] for example in examples] for split, examples in self.splits.items()}
+        rows = {
+            split: [[example.id, digest(example.values)] for example in examples]
+            for split, examples in self.splits.items()
+        }
         count = sum(map(len, self.splits.values()))
-        return {"signature": self.shape.digest, "rows": f"{count} rows, {digest(rows, 8)}", "metric": self.metric_name, "split seed": self.seed}
+        return {
+            "signature": self.shape.digest,
+            "rows": f"{count} rows, {digest(rows, 8)}",
+            "metric": self.metric_name,
+            "split seed": self.seed,
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -179,8 +187,16 @@ class Task:
     def _place(self, example: Example) -> str:
         return self._place_of(example.id)
 
-    def _read(self, source: Any, role: str) -> dict[str, Example]:
-        """All rows of `source` by id; every problem of every row at once."""
+    def read(self, source: Any, role: str) -> dict[str, Example]:
+        """Read further rows of this task: all of `source` by id, whatever their split.
+
+        Args:
+            source: As `read_rows` takes it.
+            role: What messages call these rows.
+
+        Raises:
+            BadData: If rows break their types (every problem of every row), or there are none.
+        """
         problems: list[str] = []
         rows: dict[str, Example] = {}
         conflicts, copies, number = 0, 0, 0
@@ -256,7 +272,9 @@ class Task:
 
 def inputs_text(inputs: Mapping[str, Any]) -> str:
     """The inputs of one row as one text, a line each."""
-    return "\n".join(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in inputs.values())
+    return "\n".join(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in inputs.values()
+    )
 
 
 def _normal(value: Any) -> Any:

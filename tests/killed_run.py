@@ -1,6 +1,6 @@
 """The child of the kill -9 tests: compile, then emit, and write down every call that is served.
 
-    python killed_run.py RUN LOG [LOCAL_MODEL]
+python killed_run.py RUN LOG [LOCAL_MODEL]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import scripted_world as world
+
 import stillroom as st
 from stillroom.engines import Engine, ScriptedEngine, open_engine
 from stillroom.engines.metered import call_key
@@ -44,7 +45,9 @@ class Noted(Engine):
 
     def submit(self, request):
         future = self.inner.submit(request)
-        future.add_done_callback(lambda done: note(self.log, request) if not done.cancelled() and not done.exception() else None)
+        future.add_done_callback(
+            lambda done: note(self.log, request) if not done.cancelled() and not done.exception() else None
+        )
         return future
 
     def close(self) -> None:

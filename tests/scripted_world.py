@@ -15,6 +15,7 @@ from typing import Literal
 
 import dspy
 import numpy as np
+
 import stillroom as st
 from stillroom.engines import ScriptedEngine
 from stillroom.signatures import DataWarning
@@ -66,7 +67,9 @@ def answer(request: dspy.lm15.Request) -> str:
     """Reply as a model would: proposals, written rows and labels, each a fixed function of the request."""
     system, last = str(request.system), request.messages[-1].text or ""
     if "You improve the instruction" in system:
-        return json.dumps({"instruction": f"Decide by the nouns of the message which topic it has, variant {request.config.seed}."})
+        return json.dumps(
+            {"instruction": f"Decide by the nouns of the message which topic it has, variant {request.config.seed}."}
+        )
     if "Define one" in system:
         return json.dumps({"definition": "Messages of customers who talk about this and nothing else."})
     if "You write realistic examples" in system:

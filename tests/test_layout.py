@@ -39,7 +39,9 @@ def test_packages_are_the_folders_on_disk():
     """A folder that is forgotten in pyproject.toml would be missing from the wheel."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     found = {path.parent for path in MODULES if path.name == "__init__.py"}
-    names = {Path("core"): "stillroom"} | {path: "stillroom." + ".".join(path.parts) for path in found if path != Path("core")}
+    names = {Path("core"): "stillroom"} | {
+        path: "stillroom." + ".".join(path.parts) for path in found if path != Path("core")
+    }
     assert sorted(declared["packages"]) == sorted(names.values())
     assert declared["package-dir"] == {name: path.as_posix() for path, name in names.items()}
 
@@ -61,7 +63,9 @@ def test_arrows_run_down(path: Path):
             assert rest, f"{where}: name the folder"
             folder = rest.split(".")[0] if rest.split(".")[0] in FOLDERS else "core"
             assert folder == home or folder in BELOW[home], f"{where}: arrows run down"
-            assert folder != home or path.parts[1:-1] != tuple(rest.split(".")[1:-1]), f"{where}: one dot inside a folder"
+            assert folder != home or path.parts[1:-1] != tuple(rest.split(".")[1:-1]), (
+                f"{where}: one dot inside a folder"
+            )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
@@ -76,7 +80,9 @@ HOUSE = runpy.run_path(str(ROOT / "docs" / "house.py"))
 def test_type_shims_match_the_modules():
     """Type checkers see every public module under its installed name; `python docs/house.py` mends it."""
     shims = HOUSE["SHIMS"]
-    assert {path.relative_to(shims): path.read_text(encoding="utf-8") for path in shims.rglob("*.pyi")} == HOUSE["shims"]()
+    assert {path.relative_to(shims): path.read_text(encoding="utf-8") for path in shims.rglob("*.pyi")} == HOUSE[
+        "shims"
+    ]()
 
 
 def test_the_architecture_page_lists_the_modules():
@@ -90,6 +96,11 @@ def test_the_architecture_page_lists_the_modules():
 def test_nothing_names_this_machine():
     """No path of a machine, no address of a package index."""
     shown = re.compile(r"/wor[k]/[a-z.]|/home/[a-z]+/|https?://[a-z.]*(pyp[i]|pythonhoste[d])\.")
-    files = [path for pattern in ("*.py", "*.md", "*.toml", "*.jinja", "Makefile") for path in ROOT.rglob(pattern) if not set(path.relative_to(ROOT).parts) & {".venv", "runs", "build", ".git"}]
+    files = [
+        path
+        for pattern in ("*.py", "*.md", "*.toml", "*.jinja", "Makefile")
+        for path in ROOT.rglob(pattern)
+        if not set(path.relative_to(ROOT).parts) & {".venv", "runs", "build", ".git"}
+    ]
     assert len(files) > 50
     assert [str(path) for path in files if shown.search(path.read_text(encoding="utf-8"))] == []

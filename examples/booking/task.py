@@ -14,11 +14,19 @@ class BookingSlots(st.Signature):
     message: str = st.Input()
     people: Annotated[int, Field(ge=1, le=200)] | None = st.Output(desc="how many people the table is for")
     date: str | None = st.Output(desc="the day as it was said, in lower case")
-    time: Annotated[str, Field(pattern=r"^[0-2][0-9]:[0-5][0-9]$")] | None = st.Output(desc="24-hour HH:MM; the restaurant is open from 12:00 to 23:00")
+    time: Annotated[str, Field(pattern=r"^[0-2][0-9]:[0-5][0-9]$")] | None = st.Output(
+        desc="24-hour HH:MM; the restaurant is open from 12:00 to 23:00"
+    )
     name: str | None = st.Output(desc="the name the booking is under")
     seating: Literal["indoor", "outdoor", "bar"] | None = st.Output()
 
 
-task = st.Task(BookingSlots, data=Path(__file__).parent / "rows.jsonl", metric=st.fields("people", "date", "time", "name", "seating"), name="booking", seed=7)
+task = st.Task(
+    BookingSlots,
+    data=Path(__file__).parent / "rows.jsonl",
+    metric=st.fields("people", "date", "time", "name", "seating"),
+    name="booking",
+    seed=7,
+)
 budget = st.Budget(calls=1_500, minutes=15)
 recipe = st.recipes.varied(n=60)

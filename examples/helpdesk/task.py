@@ -26,6 +26,8 @@ class HelpdeskIntent(st.Signature):
     ] = st.Output()
 
 
-task = st.Task(HelpdeskIntent, data=Path(__file__).parent / "rows.jsonl", metric=st.exact("intent"), name="helpdesk", seed=7)
+task = st.Task(
+    HelpdeskIntent, data=Path(__file__).parent / "rows.jsonl", metric=st.exact("intent"), name="helpdesk", seed=7
+)
 budget = st.Budget(calls=2_000, minutes=15)
 recipe = st.recipes.labelled(per_label=15)

@@ -13,7 +13,9 @@ class WordSum(st.Signature):
     """Solve the word problem by writing the whole calculation as one arithmetic expression."""
 
     problem: str = st.Input()
-    working: str = st.Output(desc="one expression of numbers, + - * / and parentheses, with no words and no equals sign")
+    working: str = st.Output(
+        desc="one expression of numbers, + - * / and parentheses, with no words and no equals sign"
+    )
 
 
 def right_value(expected: Mapping[str, Any], outputs: Mapping[str, Any]) -> st.Verdict:
@@ -23,13 +25,20 @@ def right_value(expected: Mapping[str, Any], outputs: Mapping[str, Any]) -> st.V
     except ValueError as error:
         return st.Verdict.fail(f"working {error}")
     right = st.evaluate(expected["working"])
-    return st.Verdict.ok() if got == right else st.Verdict.fail(f"working gives {float(got):g}, right is {float(right):g}")
+    return (
+        st.Verdict.ok() if got == right else st.Verdict.fail(f"working gives {float(got):g}, right is {float(right):g}")
+    )
 
 
 def other_numbers(outputs: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
     """The same calculation with other whole numbers: a wanted output whose value is known before its problem is written."""
+
+    def near(found: re.Match[str]) -> str:
+        size = max(3, round(float(found[0])))
+        return str(rng.randint(max(2, size // 2), 2 * size))
+
     for _ in range(200):
-        working = re.sub(r"\d+(\.\d+)?", lambda found: str(rng.randint(2, 60)), outputs["working"])
+        working = re.sub(r"\d+(\.\d+)?", near, outputs["working"])
         try:
             value = st.evaluate(working)
         except ValueError:  # these numbers divide by zero

@@ -20,6 +20,9 @@ __all__ = ["IGNORED", "PackedCollator", "lay_out"]
 IGNORED = -100
 """The label of a position without loss, as in torch's cross-entropy."""
 
+MASKED = -30_000.0
+"""Added to a score to hide it: zero after softmax, and finite in every float type."""
+
 Feature = Mapping[str, Sequence[int]]
 
 
@@ -56,17 +59,18 @@ def _tiles(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def lay_out(features: Sequence[Feature], *, pad: int, tile: int) -> dict[str, np.ndarray]:
-    """Lay a batch out in tiles of about `tile` tokens after the shared beginning.
+    """Lay a batch out in tiles: the shared beginning, then rows of `tile` tokens together, or as many as are shared.
+
+    Fewer tokens a tile cost less attention, but each tile computes the shared beginning again.
 
     Returns:
         `input_ids`, `labels` and `position_ids` of shape (tiles, length), and
-        `attention_mask` (tiles, 1, length, length), true where a query may look.
+        `visible` (tiles, length, length), true where a query may look at a key.
     """
     shared = shared_prefix(features)
     tails = [len(feature["input_ids"]) - shared for feature in features]
-    tiles = _tiles(tails, tile)
-    length = shared + max(sum(tails[index] for index in indices) for indices in tiles)
-    shape = (len(tiles), length)
+    tiles = _tiles(tails, max(tile, shared))
+    shape = (len(tiles), shared + max(sum(tails[index] for index in indices) for indices in tiles))
     ids = np.full(shape, pad, dtype=np.int64)
     labels = np.full(shape, IGNORED, dtype=np.int64)
     positions = np.zeros(shape, dtype=np.int64)
@@ -83,22 +87,28 @@ def lay_out(features: Sequence[Feature], *, pad: int, tile: int) -> dict[str, np
             positions[place, start:stop] = np.arange(shared, shared + tails[index])
             owner[place, start:stop] = index + 1
             start = stop
-    visible = (owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None])
-    mask = visible & np.tri(length, dtype=bool)
-    return {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask[:, None]}
+    allowed = (owner[:, None, :] == 0) | (owner[:, None, :] == owner[:, :, None])
+    visible = allowed & np.tri(shape[1], dtype=bool)
+    return {"input_ids": ids, "labels": labels, "position_ids": positions, "visible": visible}
 
 
 @dataclass(frozen=True)
 class PackedCollator:
-    """Collate features into one packed batch of torch tensors (`lay_out`)."""
+    """Collate features into one packed batch of torch tensors (`lay_out`).
+
+    Attributes:
+        dtype: Name of the model's torch dtype; the mask is added to attention scores of that type.
+    """
 
     pad: int
     tile: int
+    dtype: str = "float32"
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the tensors of one batch."""
         import torch
 
-        return {
-            name: torch.from_numpy(array) for name, array in lay_out(features, pad=self.pad, tile=self.tile).items()
-        }
+        arrays = lay_out(features, pad=self.pad, tile=self.tile)
+        hidden = torch.from_numpy(~arrays.pop("visible"))[:, None]
+        mask = torch.zeros(hidden.shape, dtype=getattr(torch, self.dtype)).masked_fill(hidden, MASKED)
+        return {**{name: torch.from_numpy(array) for name, array in arrays.items()}, "attention_mask": mask}

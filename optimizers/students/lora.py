@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stillroom.errors import BadConfig, FingerprintChanged, ModelMissing, RunLocked
+from stillroom.values import digest, pretty, write_atomic
 
 from ._gguf import Precision, merged_gguf
 from ._sft import OnProgress, fine_tuned
@@ -43,7 +44,7 @@ class LoraSettings:
         learning_rate: Peak of a cosine schedule with 5 % warm-up (AdamW, no weight decay).
         batch: Rows per optimiser step.
         max_length: Most tokens in one row, prompt and answer; a longer row is refused.
-        tile: Tokens laid side by side in one sequence; bounds memory, leaves the loss as it is.
+        tile: Tokens of rows laid side by side in one sequence (`lay_out`); the loss is the same for all.
         export: Precision of the merged weights in the file.
         seed: Of the update's initial values and the order of rows.
     """
@@ -55,7 +56,7 @@ class LoraSettings:
     learning_rate: float = 5e-4
     batch: int = 16
     max_length: int = 512
-    tile: int = 512
+    tile: int = 256
     export: Precision = "q8_0"
     seed: int = 7
 
@@ -168,7 +169,7 @@ def train(
             settings=settings,
         )
         _settle(part, student.path)
-        _record(student, folder)
+        write_atomic(folder / RECORD, pretty(_record(student)))  # last: with its record a student is finished
         return student
 
 
@@ -180,7 +181,7 @@ def fingerprint(base_digest: str, conversations: Sequence[Conversation], setting
         "rows": [[[message["role"], message["content"]] for message in row] for row in conversations],
         "settings": asdict(settings),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+    return digest(parts, length=64)
 
 
 def load(folder: Path) -> TrainedStudent | None:
@@ -189,26 +190,23 @@ def load(folder: Path) -> TrainedStudent | None:
     A record without its weights, or with weights of another digest, is no student:
     it counts as absent and the next training replaces it.
     """
+    path = folder / WEIGHTS
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        student = TrainedStudent(
+            path=path,
+            sha256=record["sha256"],
+            base_digest=record["base_digest"],
+            fingerprint=record["fingerprint"],
+            rows=record["rows"],
+            losses=tuple(record["losses"]),
+            seconds=record["seconds"],
+            settings=LoraSettings(**record["settings"]),
+        )
+        whole = _sha256(path) == student.sha256
+    except (FileNotFoundError, ValueError, KeyError, TypeError, BadConfig):
         return None
-    path = folder / WEIGHTS
-    known = {field.name for field in fields(LoraSettings)}
-    if record.get("method") != METHOD or set(record["settings"]) != known:
-        return None
-    if not path.is_file() or _sha256(path) != record["sha256"]:
-        return None
-    return TrainedStudent(
-        path=path,
-        sha256=record["sha256"],
-        base_digest=record["base_digest"],
-        fingerprint=record["fingerprint"],
-        rows=record["rows"],
-        losses=tuple(record["losses"]),
-        seconds=record["seconds"],
-        settings=LoraSettings(**record["settings"]),
-    )
+    return student if whole else None
 
 
 def _same(student: TrainedStudent, wanted: str, folder: Path) -> TrainedStudent:
@@ -221,11 +219,11 @@ def _same(student: TrainedStudent, wanted: str, folder: Path) -> TrainedStudent:
     return student
 
 
-def _record(student: TrainedStudent, folder: Path) -> None:
-    """Write the readable record, the last thing: with it the student is finished."""
-    record: Mapping[str, Any] = {
+def _record(student: TrainedStudent) -> dict[str, Any]:
+    """What is written beside the weights, for people and for `load`."""
+    return {
         "method": METHOD,
-        "file": WEIGHTS,
+        "file": student.path.name,
         "sha256": student.sha256,
         "base_digest": student.base_digest,
         "fingerprint": student.fingerprint,
@@ -234,15 +232,12 @@ def _record(student: TrainedStudent, folder: Path) -> None:
         "final_loss": student.final_loss,
         "seconds": student.seconds,
         "settings": asdict(student.settings),
-        "losses": student.losses,
+        "losses": list(student.losses),
     }
-    part = folder / f"{RECORD}.part"
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    _settle(part, folder / RECORD)
 
 
 def _settle(part: Path, target: Path) -> None:
-    """Put a finished file in its place so that a crash leaves the old or the new one, whole."""
+    """Put a finished file in its place, so that a crash leaves all of it or nothing."""
     with part.open("rb") as handle:
         os.fsync(handle.fileno())
     part.replace(target)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from stillroom.evals import EmbeddingClassifier
 from stillroom.signatures import Shape, inputs_text
+
+if TYPE_CHECKING:
+    from stillroom.evals import EmbeddingClassifier
 
 __all__ = ["HeadModule"]
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+
 from stillroom.errors import BadConfig, BudgetExceeded
 from stillroom.ledger import Budget, Ledger, Spent
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from stillroom.errors import FingerprintChanged, RunError, RunLocked, RunReadOnly
 from stillroom.ledger import Spent
 from stillroom.rows import EmittedRow, Passport
@@ -61,7 +62,10 @@ def test_a_changed_fingerprint_is_refused_with_the_reason(tmp_path: Path):
     with Store(tmp_path) as store:
         store.claim("compile", {"rows": "360 rows", "model": "a"})
         store.claim("emit", {"rows": "370 rows"})
-    with Store(tmp_path) as store, pytest.raises(FingerprintChanged, match="rows was '360 rows', is '370 rows'") as caught:
+    with (
+        Store(tmp_path) as store,
+        pytest.raises(FingerprintChanged, match="rows was '360 rows', is '370 rows'") as caught,
+    ):
         store.claim("compile", {"rows": "370 rows", "model": "a"})
     assert "model" not in str(caught.value)
 
@@ -82,7 +86,18 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path):
 
 def test_rows_come_back_as_they_were(tmp_path: Path):
     """A row and its passport survive the store; the first of a place stays."""
-    passport = Passport("r", "p", "m", "Apache-2.0", ("a",), {"seed": 1}, {"outputs": {"y": "x"}}, 1, 20, ({"gate": "schema", "passed": True, "why": ""},))
+    passport = Passport(
+        "r",
+        "p",
+        "m",
+        "Apache-2.0",
+        ("a",),
+        {"seed": 1},
+        {"outputs": {"y": "x"}},
+        1,
+        20,
+        ({"gate": "schema", "passed": True, "why": ""},),
+    )
     row = EmittedRow("id", "x/0/0", "accepted", {"text": "höhe", "y": "x"}, passport)
     with Store(tmp_path) as store:
         store.put_rows("r", [row])

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 from dspy.lm15 import Config, Message, Request
+
 from stillroom.engines import Metered, Score, ScriptedEngine, as_lm
 from stillroom.errors import BadConfig, BudgetExceeded, EngineBusy, EngineError
 from stillroom.ledger import Budget, Ledger
 from stillroom.store import Store
 
 
-def request(text: str = "hello", seed: int | None = None, max_tokens: int | None = 10, model: str = "scripted/scripted@x") -> Request:
+def request(
+    text: str = "hello", seed: int | None = None, max_tokens: int | None = 10, model: str = "scripted/scripted@x"
+) -> Request:
     return Request(model=model, messages=(Message.user(text),), config=Config(seed=seed, max_tokens=max_tokens))
 
 
@@ -55,7 +58,9 @@ def test_equal_requests_under_way_are_one_call(store: Store):
 def test_one_failure_does_not_cost_the_others(store: Store):
     """Failures stand in their places, are free, and are tried again next time."""
     down = [True]
-    inner = ScriptedEngine(echo, fail=lambda request: EngineBusy("down") if down and "3" in request.messages[-1].text else None)
+    inner = ScriptedEngine(
+        echo, fail=lambda request: EngineBusy("down") if down and "3" in request.messages[-1].text else None
+    )
     engine = metered(store, inner)
     answers = engine.complete_many([request(f"row {number}") for number in range(6)])
     assert [isinstance(answer, EngineError) for answer in answers] == [False, False, False, True, False, False]
@@ -151,6 +156,7 @@ def test_async_callers_share_the_same_books(store: Store):
 def test_dspy_modules_pass_the_ledger(store: Store):
     """A DSPy module on a metered engine is recorded and stopped like anything else."""
     import dspy
+
     from stillroom.engines import unwrap
 
     engine = metered(store, ScriptedEngine(lambda request: '{"answer": "blue"}'), calls=2)

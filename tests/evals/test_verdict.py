@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+
 from stillroom.errors import BadConfig
 from stillroom.evals.verdict import Verdict, Verifier, mean, named
 

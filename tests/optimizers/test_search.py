@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import scripted_world as world
+
 import stillroom as st
 from stillroom.engines import ScriptedEngine
 from stillroom.errors import BadConfig, BudgetExceeded, EngineBusy, FingerprintChanged
@@ -35,9 +36,20 @@ def test_nothing_is_announced_when_nothing_helps(tmp_path: Path):
     """A model that answers at random, whatever the prompt, keeps its baseline."""
 
     def coin(request):
-        return json.dumps({"topic": sorted(world.WORDS)[int(3 * world.chance(request.messages[-1].text, request.system, len(request.messages)))]})
+        return json.dumps(
+            {
+                "topic": sorted(world.WORDS)[
+                    int(3 * world.chance(request.messages[-1].text, request.system, len(request.messages)))
+                ]
+            }
+        )
 
-    program = st.compile(TASK, lm=ScriptedEngine(coin), run=tmp_path, settings=st.Settings(trials=8, proposals=2, formats=["json"], alpha=0.001))
+    program = st.compile(
+        TASK,
+        lm=ScriptedEngine(coin),
+        run=tmp_path,
+        settings=st.Settings(trials=8, proposals=2, formats=["json"], alpha=0.001),
+    )
     assert program.plan.digest == program.baseline.digest
     assert "the baseline is kept" in program.verdict
 
@@ -81,7 +93,9 @@ def test_a_token_budget_holds(tmp_path: Path):
 def test_an_outage_is_not_a_score(tmp_path: Path):
     """The search stops with what failed; once the engine is back it goes on without repeating a call."""
     down = []
-    engine = world.engine(log=tmp_path / "served.jsonl", fail=lambda request: EngineBusy("endpoint is down") if down else None)
+    engine = world.engine(
+        log=tmp_path / "served.jsonl", fail=lambda request: EngineBusy("endpoint is down") if down else None
+    )
     down.append(1)
     with pytest.raises(EngineBusy, match="endpoint is down"):
         st.compile(TASK, lm=engine, run=tmp_path / "run", settings=QUICK)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import scripted_world as world
+
 import stillroom as st
 from stillroom.engines import ScriptedEngine, open_session
 from stillroom.errors import BadConfig
@@ -34,7 +35,11 @@ def test_quotas_and_rejects_add_up(tmp_path: Path):
     """Accepted plus every reject is what was written, gate by gate and in all."""
     emitted = emit(tmp_path, st.recipes.labelled(per_label={"billing": 4, "delivery": 7, "account": 0}))
     counts = Counter(row.values["topic"] for row in emitted.rows)
-    assert {label: counts[label] + emitted.shortfall.get(label, 0) for label in world.WORDS} == {"billing": 4, "delivery": 7, "account": 0}
+    assert {label: counts[label] + emitted.shortfall.get(label, 0) for label in world.WORDS} == {
+        "billing": 4,
+        "delivery": 7,
+        "account": 0,
+    }
     reached = emitted.written
     for _, entered, stopped in emitted.funnel:
         assert entered == reached
@@ -51,7 +56,9 @@ def test_every_reject_names_its_gate_and_reason(tmp_path: Path):
         assert row.gate
         assert row.why
         assert row.status == ("audit" if row.gate == "agreement" else "rejected")
-        assert [verdict["passed"] for verdict in row.passport.verdicts] == [True] * (len(row.passport.verdicts) - 1) + [False]
+        assert [verdict["passed"] for verdict in row.passport.verdicts] == [True] * (len(row.passport.verdicts) - 1) + [
+            False
+        ]
 
 
 def test_rows_carry_their_passports(tmp_path: Path):
@@ -71,7 +78,12 @@ def test_rows_carry_their_passports(tmp_path: Path):
 
 def test_a_quota_that_cannot_be_met_is_a_shortfall(tmp_path: Path):
     """A model that writes one text only fills one row; the rest is said to be missing."""
-    emitted = emit(tmp_path, st.recipes.labelled(per_label=3, attempts=2), ScriptedEngine(lambda request: '{"message": "my invoice is odd"}'), judge=False)
+    emitted = emit(
+        tmp_path,
+        st.recipes.labelled(per_label=3, attempts=2),
+        ScriptedEngine(lambda request: '{"message": "my invoice is odd"}'),
+        judge=False,
+    )
     assert len(emitted.rows) == 1
     assert sum(emitted.shortfall.values()) == 8
     assert emitted.written == 1 + 8 * 2
@@ -79,11 +91,22 @@ def test_a_quota_that_cannot_be_met_is_a_shortfall(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("text", "gate"),
-    [("not json at all", "schema"), ('{"message": 5}', ""), ('{"message": "..."}', "whole"), ('{"wrong": "key"}', "schema"), ("", "schema")],
+    [
+        ("not json at all", "schema"),
+        ('{"message": 5}', ""),
+        ('{"message": "..."}', "whole"),
+        ('{"wrong": "key"}', "schema"),
+        ("", "schema"),
+    ],
 )
 def test_bad_answers_stop_at_the_right_gate(tmp_path: Path, text: str, gate: str):
     """Malformed, empty and mistyped answers never become rows."""
-    emitted = emit(tmp_path, st.recipes.labelled(per_label={"billing": 1}, attempts=1), ScriptedEngine(lambda request: text), judge=False)
+    emitted = emit(
+        tmp_path,
+        st.recipes.labelled(per_label={"billing": 1}, attempts=1),
+        ScriptedEngine(lambda request: text),
+        judge=False,
+    )
     if gate:
         assert [row.gate for row in emitted.rejects] == [gate]
     else:
@@ -95,7 +118,9 @@ def test_copies_of_any_split_never_come_out(tmp_path: Path):
     for number, split in enumerate(("demos", "search", "test")):
         text = TASK.splits[split][0].inputs["message"]
         engine = ScriptedEngine(lambda request, text=text: f'{{"message": "  {text.upper()} "}}')
-        emitted = emit(tmp_path / str(number), st.recipes.labelled(per_label={"billing": 1}, attempts=1), engine, judge=False)
+        emitted = emit(
+            tmp_path / str(number), st.recipes.labelled(per_label={"billing": 1}, attempts=1), engine, judge=False
+        )
         assert [row.gate for row in emitted.rejects] == ["leakage"]
 
 
@@ -122,7 +147,12 @@ def test_styles_come_as_often_as_declared():
 
 def test_recipes_that_cannot_work_are_refused():
     """Before any call, with rule and value."""
-    for bad in (lambda: st.recipes.labelled(per_label=-1), lambda: st.recipes.labelled(temperature=0), lambda: st.recipes.labelled(attempts=0), lambda: st.recipes.labelled(styles={"tone": ()})):
+    for bad in (
+        lambda: st.recipes.labelled(per_label=-1),
+        lambda: st.recipes.labelled(temperature=0),
+        lambda: st.recipes.labelled(attempts=0),
+        lambda: st.recipes.labelled(styles={"tone": ()}),
+    ):
         with pytest.raises(BadConfig):
             bad()
     with pytest.raises(BadConfig, match="must name labels of world, got"):

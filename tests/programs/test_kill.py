@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from stillroom.engines.files import find
 from stillroom.errors import ModelMissing
 
@@ -20,7 +21,9 @@ CHILD = Path(__file__).parents[1] / "killed_run.py"
 
 def start(run: Path, log: Path, *model: str) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(CHILD.parent)}
-    return subprocess.Popen([sys.executable, str(CHILD), str(run), str(log), *model], env=environment, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, str(CHILD), str(run), str(log), *model], env=environment, stderr=subprocess.PIPE
+    )
 
 
 def lines(log: Path) -> list[str]:

@@ -10,6 +10,7 @@ import dspy
 import pytest
 import scripted_world as world
 from dspy.lm15 import Message, Response, Usage
+
 from stillroom.engines import ScriptedEngine, as_lm
 from stillroom.errors import BadConfig
 from stillroom.optimizers.space import baseline_plan
@@ -46,7 +47,9 @@ def test_a_plan_edited_without_its_digest_is_refused(tmp_path: Path):
         Plan.load(saved)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"kind": "plan", "stillroom": 1}', '{"kind": "plan", "stillroom": 99}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"kind": "plan", "stillroom": 1}', '{"kind": "plan", "stillroom": 99}']
+)
 def test_what_is_no_plan_is_refused(tmp_path: Path, content: str):
     """No traceback for a wrong file."""
     (tmp_path / "plan.json").write_text(content)
@@ -57,7 +60,12 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, content: str):
 def test_notes_do_not_change_what_a_plan_is():
     """Scores in the notes leave the digest alone; anything asked of the model does not."""
     assert plan(notes={"x": 1}).digest == plan().digest
-    others = [plan(instruction="Do it."), plan(format="tags"), plan(decoding=Decoding(temperature=0.5)), plan(reasoning=True)]
+    others = [
+        plan(instruction="Do it."),
+        plan(format="tags"),
+        plan(decoding=Decoding(temperature=0.5)),
+        plan(reasoning=True),
+    ]
     assert len({each.digest for each in [plan(), *others]}) == 5
 
 
@@ -95,13 +103,19 @@ def test_reasoning_comes_first_and_is_no_output_of_the_task():
     """A plan with reasoning asks for it before the outputs."""
     asked = plan(reasoning=True)
     assert [each.name for each in asked.asked.outputs] == ["reasoning", "topic"]
-    assert asked.read(response('{"reasoning": "an invoice", "topic": "billing"}')) == {"reasoning": "an invoice", "topic": "billing"}
+    assert asked.read(response('{"reasoning": "an invoice", "topic": "billing"}')) == {
+        "reasoning": "an invoice",
+        "topic": "billing",
+    }
     assert [each.name for each in asked.shape.outputs] == ["topic"]
     with pytest.raises(BadConfig, match="cannot ask for"):
         plan(reasoning=True, format="bare")
 
 
-@pytest.mark.parametrize(("text", "finish", "why"), [("", "stop", "empty"), ('{"topic": "bil', "length", "cut off at"), ("no idea", "stop", "must be a JSON object")])
+@pytest.mark.parametrize(
+    ("text", "finish", "why"),
+    [("", "stop", "empty"), ('{"topic": "bil', "length", "cut off at"), ("no idea", "stop", "must be a JSON object")],
+)
 def test_an_answer_that_does_not_fit_says_why(text: str, finish: str, why: str):
     """Empty, cut off and unreadable are told apart."""
     with pytest.raises(Unparsed, match=why):

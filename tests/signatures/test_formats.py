@@ -8,6 +8,7 @@ import dspy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+
 from stillroom.signatures import FORMATS, Shape, Unparsed, shape_of
 from stillroom.signatures.formats import system_text
 
@@ -31,16 +32,21 @@ class Mood(dspy.Signature):
 
 BOOKING, MOOD = shape_of(Booking), shape_of(Mood)
 # a text field takes any text, but markers of the format and white space around it are not told apart
-words = some.text(some.characters(codec="utf-8", exclude_characters="<>[]#", exclude_categories=("C", "Z")), min_size=1, max_size=20).filter(
-    lambda text: text.lower() not in ("null", "none", "n/a")
-)
+words = some.text(
+    some.characters(codec="utf-8", exclude_characters="<>[]#", exclude_categories=("C", "Z")), min_size=1, max_size=20
+).filter(lambda text: text.lower() not in ("null", "none", "n/a"))
 
 
 @settings(deadline=None)
 @given(
     some.sampled_from(["json", "chat", "tags"]),
     some.fixed_dictionaries(
-        {"people": some.none() | some.integers(1, 99), "name": some.none() | words, "seating": some.sampled_from(["in", "out", None]), "notes": some.lists(words, max_size=3)}
+        {
+            "people": some.none() | some.integers(1, 99),
+            "name": some.none() | words,
+            "seating": some.sampled_from(["in", "out", None]),
+            "notes": some.lists(words, max_size=3),
+        }
     ),
 )
 def test_what_is_written_is_read_back(name, outputs):
@@ -66,7 +72,17 @@ def test_common_spellings_are_understood(name, text):
     assert FORMATS[name].parse(MOOD, text) == {"mood": "very_sad"}
 
 
-@pytest.mark.parametrize(("name", "text"), [("json", "glad"), ("json", '{"mood": "angry"}'), ("json", "[]"), ("chat", "glad"), ("tags", "glad"), ("bare", "so glad")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("json", "glad"),
+        ("json", '{"mood": "angry"}'),
+        ("json", "[]"),
+        ("chat", "glad"),
+        ("tags", "glad"),
+        ("bare", "so glad"),
+    ],
+)
 def test_an_answer_that_does_not_fit_is_unparsed(name, text):
     """It says what was wrong, and is not guessed at."""
     with pytest.raises(Unparsed, match=r"must|is not one of|is missing"):
@@ -75,7 +91,7 @@ def test_an_answer_that_does_not_fit_is_unparsed(name, text):
 
 def test_typed_values_are_read_from_text_formats():
     """Numbers, nulls and lists come out of tags with their types."""
-    text = "<people>4</people><name>None</name><seating>OUT</seating><notes>[\"a\"]</notes>"
+    text = '<people>4</people><name>None</name><seating>OUT</seating><notes>["a"]</notes>'
     assert FORMATS["tags"].parse(BOOKING, text) == {"people": 4, "name": None, "seating": "out", "notes": ["a"]}
 
 
@@ -91,7 +107,7 @@ def test_a_constraint_breaks_no_right_answer():
 def test_the_system_message_names_fields_labels_and_form():
     """A snapshot of the whole prompt head."""
     assert system_text(MOOD, "Name the mood.", FORMATS["json"]) == (
-        "Name the mood.\n\nYou are given:\n- remark: what was said\n\nGive mood, one of: glad, very_sad.\n\nAnswer with one JSON object with the keys \"mood\"."
+        'Name the mood.\n\nYou are given:\n- remark: what was said\n\nGive mood, one of: glad, very_sad.\n\nAnswer with one JSON object with the keys "mood".'
     )
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+
 from stillroom.errors import BadConfig, BadData
 from stillroom.signatures import DataWarning, Task
 
@@ -86,7 +87,14 @@ def test_a_wrong_column_says_which_there_are():
     with pytest.raises(BadData, match=r"column 'remark' is missing, the row has \['mood', 'text'\]") as caught:
         quiet_task([{"text": "a", "mood": "sad"}] * 30)
     assert "columns=" in caught.value.mend
-    assert len(quiet_task([{"text": row["remark"], "mood": row["mood"]} for row in rows(60)], columns={"remark": "text"}).demos) > 5
+    assert (
+        len(
+            quiet_task(
+                [{"text": row["remark"], "mood": row["mood"]} for row in rows(60)], columns={"remark": "text"}
+            ).demos
+        )
+        > 5
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3, 12])
@@ -114,7 +122,10 @@ def test_given_splits_win_over_copies_elsewhere():
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "frame", "folder"])
 def test_every_kind_of_source_gives_the_same_rows(tmp_path: Path, kind: str):
     """Types survive JSONL, CSV, Parquet, DataFrame and dataset folder alike."""
-    data = [{"text": f"order {i}", "count": None if i % 5 == 0 else i, "paid": i % 2 == 0, "price": i / 4} for i in range(1, 61)]
+    data = [
+        {"text": f"order {i}", "count": None if i % 5 == 0 else i, "paid": i % 2 == 0, "price": i / 4}
+        for i in range(1, 61)
+    ]
     frame = pd.DataFrame(data)
     if kind == "jsonl":
         source = tmp_path / "rows.jsonl"
@@ -141,8 +152,16 @@ def test_every_kind_of_source_gives_the_same_rows(tmp_path: Path, kind: str):
     [
         ("empty.jsonl", b"", "must hold rows, got the empty file"),
         ("blank.jsonl", b"\n\n", "must hold rows, got none"),
-        ("latin.jsonl", '{"remark": "grün", "mood": "sad"}'.encode("latin1"), "must be UTF-8, got byte 0xfc at line 1, column 15"),
-        ("long.jsonl", b'{"remark": "' + b"x" * 50_000_000, "a line may have 10,000,000 bytes, got a longer one at line 1"),
+        (
+            "latin.jsonl",
+            '{"remark": "grün", "mood": "sad"}'.encode("latin1"),
+            "must be UTF-8, got byte 0xfc at line 1, column 15",
+        ),
+        (
+            "long.jsonl",
+            b'{"remark": "' + b"x" * 50_000_000,
+            "a line may have 10,000,000 bytes, got a longer one at line 1",
+        ),
         ("broken.jsonl", b'{"remark": "a", "mood"\n', "line 1 of broken.jsonl must be one JSON object"),
         ("list.jsonl", b"[1, 2]\n", "must be a JSON object, got list"),
         ("ragged.csv", b"remark,mood\na,glad,7\n", "must have 2 columns"),
@@ -167,7 +186,9 @@ def test_missing_and_unknown_files_are_refused(tmp_path: Path):
         quiet_task(tmp_path / "rows.xlsx")
 
 
-@pytest.mark.parametrize("settings_", [{"shares": (0.5, 0.5, 0.5)}, {"definitions": {"angry": "x"}}, {"data": {"dev": []}}])
+@pytest.mark.parametrize(
+    "settings_", [{"shares": (0.5, 0.5, 0.5)}, {"definitions": {"angry": "x"}}, {"data": {"dev": []}}]
+)
 def test_settings_that_cannot_work_are_refused(settings_: dict):
     """Shares that do not sum to one, definitions of no label, unknown splits."""
     with pytest.raises(BadConfig):

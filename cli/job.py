@@ -1,0 +1,144 @@
+"""What a verb works on: the task file with the command line's options laid over it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stillroom.errors import BadConfig
+
+from .taskfile import TaskFile, read_task_file
+
+if TYPE_CHECKING:
+    from stillroom.evals.gates import Gate
+    from stillroom.ledger import Budget
+    from stillroom.optimizers import Settings
+    from stillroom.programs import Recipe
+    from stillroom.signatures import Example, Task
+
+__all__ = ["DEFAULT_LM", "Job", "read_job"]
+
+DEFAULT_LM = "local/qwen2.5-coder-1.5b"
+QUICK_LM = "local/smollm2-135m"
+QUICK_TRIALS, QUICK_PER_LABEL, QUICK_N, QUICK_EPOCHS = 8, 5, 20, 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task and how to work on it.
+
+    Attributes:
+        task: The task.
+        run: The run folder.
+        lm: The model that was asked for by option, or `None`.
+        file_lm: The model that the task file names, or `None`.
+        budget: Limits of each phase.
+        settings: How to search.
+        recipe: What to emit.
+        gates: In place of the default ones.
+        students: Kinds of student.
+        epochs: Of LoRA training; its default otherwise.
+        real: Labelled rows for the full-real student; none makes no such student.
+    """
+
+    task: Task
+    run: Path
+    lm: str | None
+    file_lm: str | None
+    budget: Budget
+    settings: Settings
+    recipe: Recipe
+    gates: Sequence[Gate] | None
+    students: tuple[str, ...]
+    epochs: int | None
+    real: tuple[Example, ...]
+
+
+def read_job(args: Namespace) -> Job:
+    """Read the task file of `args` and lay the options over it; an option that a verb lacks is not given.
+
+    Raises:
+        BadInput: If the task file, its rows or an option cannot work.
+    """
+    given = vars(args)
+    quick = bool(given.get("quick"))
+    file = read_task_file(args.task)
+    return Job(
+        task=file.task,
+        run=args.run or Path("runs") / (f"{file.task.name}-quick" if quick else file.task.name),
+        lm=given.get("lm") or (QUICK_LM if quick else None),
+        file_lm=file.lm,
+        budget=_budget(file, given),
+        settings=_settings(file, given, quick),
+        recipe=_recipe(file, given, quick),
+        gates=file.gates,
+        students=_students(file, given, quick),
+        epochs=_epochs(given, quick),
+        real=_real(file),
+    )
+
+
+def _budget(file: TaskFile, given: dict[str, Any]) -> Budget:
+    from stillroom.ledger import Budget
+
+    limits = {name: given[name] for name in ("calls", "tokens", "minutes", "usd") if given.get(name) is not None}
+    return replace(file.budget or Budget(), **limits)
+
+
+def _settings(file: TaskFile, given: dict[str, Any], quick: bool) -> Settings:
+    from stillroom.optimizers import Settings
+
+    settings = file.settings or Settings()
+    if quick:
+        settings = replace(settings, trials=min(settings.trials, QUICK_TRIALS))
+    options = {name: given[name] for name in ("trials", "seed") if given.get(name) is not None}
+    return replace(settings, **options)
+
+
+def _recipe(file: TaskFile, given: dict[str, Any], quick: bool) -> Recipe:
+    from stillroom.programs import labelled, varied
+
+    labels = file.task.shape.label_field is not None
+    recipe = file.recipe or (labelled() if labels else varied())
+    own = "per_label" if recipe.name == "labelled" else "n"
+    wrong = {"per_label", "n"} - {own}
+    if any(given.get(name) is not None for name in wrong):
+        flag = {"per_label": "--per-label", "n": "--n"}
+        raise BadConfig(
+            f"{flag[wrong.pop()]} does not fit the recipe {recipe.name!r} of {file.task.name}", mend=f"Use {flag[own]}."
+        )
+    count = given.get(own)
+    if count is None and quick:
+        count = QUICK_PER_LABEL if own == "per_label" else QUICK_N
+    if count is not None:
+        recipe = recipe.sized(count)
+    return recipe if given.get("seed") is None else replace(recipe, seed=given["seed"])
+
+
+def _students(file: TaskFile, given: dict[str, Any], quick: bool) -> tuple[str, ...]:
+    from stillroom.optimizers import STUDENTS
+
+    kinds = tuple(dict.fromkeys(given.get("student") or ()))
+    unknown = [kind for kind in kinds if kind not in STUDENTS]
+    if unknown:
+        raise BadConfig(f"a student must be one of {', '.join(STUDENTS)}, got {unknown[0]!r}")
+    usual = "minilm+logreg" if file.task.shape.label_field is not None else "smollm2-135m+lora"
+    return kinds or (file.students if file.students and not quick else (usual,))
+
+
+def _epochs(given: dict[str, Any], quick: bool) -> int | None:
+    epochs = given.get("epochs")
+    if epochs is not None and epochs < 1:
+        raise BadConfig(f"epochs must be at least 1, got {epochs}")
+    return QUICK_EPOCHS if epochs is None and quick else epochs
+
+
+def _real(file: TaskFile) -> tuple[Example, ...]:
+    """The rows for the full-real student, without those of the test split."""
+    if file.real is None:
+        return ()
+    held_out = {example.id for example in file.task.held_out}
+    return tuple(example for example in file.task.read(file.real, "real").values() if example.id not in held_out)

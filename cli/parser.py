@@ -1,0 +1,158 @@
+"""What may be written after `stillroom`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from stillroom.errors import BadConfig
+
+__all__ = ["make_parser"]
+
+CODES = (
+    "exit codes: 0 done, 2 bad input, 3 run folder not usable, 4 budget full, 5 engine failed, "
+    "6 emitted fewer rows than wanted, 70 a bug, 130 stopped by Ctrl-C (run again to go on)"
+)
+KINDS = "minilm+logreg or smollm2-135m+lora"
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes in options are `BadConfig`, told like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of leaving the process."""
+        raise BadConfig(f"{self.prog}: {message}", mend=f"See: {self.prog} --help")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line. Its result names the module (`home`) and function (`verb`) to call."""
+    parser = Parser(
+        prog="stillroom",
+        description="Declare a task, compile a program for it, emit rows, distil a student, prove what is better.",
+        epilog=CODES,
+    )
+    parser.add_argument("--version", action=_Version)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
+    _compile(verbs)
+    _emit(verbs)
+    _distil(verbs)
+    _prove(verbs)
+    _run(verbs)
+    _report(verbs)
+    _models(verbs)
+    _doctor(verbs)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Look the version up only when it is asked for: the look-up is slow."""
+
+    def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and leave")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        parser.exit(message=f"stillroom {version('stillroom')}\n")
+
+
+def _verb(verbs: Any, name: str, help: str, home: str = "verbs") -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = verbs.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    made.set_defaults(verb=name, home=home)
+    made.add_argument("--json", action="store_true", help="write one JSON object at the end and nothing else")
+    return made
+
+
+def _task_verb(verbs: Any, name: str, help: str) -> argparse.ArgumentParser:
+    made = _verb(verbs, name, help)
+    made.add_argument("task", metavar="TASK.py", type=Path, help="a Python file that defines `task`")
+    made.add_argument("--run", type=Path, metavar="FOLDER", help="the run folder (default: runs/<name of the task>)")
+    made.add_argument("--progress", action="store_true", help="draw progress bars even where there is no terminal")
+    return made
+
+
+def _lm(verb: argparse.ArgumentParser) -> None:
+    text = "local/NAME, local/PATH.gguf, http://HOST:PORT/v1#MODEL, or a provider string such as openai/gpt-4o-mini"
+    verb.add_argument("--lm", metavar="MODEL", help=text)
+
+
+def _budget(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("budget of each phase, over all its sessions")
+    group.add_argument("--calls", type=int, metavar="N", help="model calls")
+    group.add_argument("--tokens", type=int, metavar="N", help="prompt and completion tokens")
+    group.add_argument("--minutes", type=float, metavar="M", help="wall-clock minutes")
+    group.add_argument("--usd", type=float, metavar="D", help="US dollars by list price")
+
+
+def _search(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--trials", type=int, metavar="N", help="candidates to race, the baseline included")
+
+
+def _seed(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--seed", type=int, metavar="N", help="seed of search and emission (the split has its own)")
+
+
+def _recipe(verb: argparse.ArgumentParser) -> None:
+    wanted = verb.add_mutually_exclusive_group()
+    wanted.add_argument("--per-label", type=int, metavar="N", help="rows wanted of each label")
+    wanted.add_argument("--n", type=int, metavar="N", help="rows wanted, for tasks without labels")
+
+
+def _students(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--student", action="append", metavar="KIND", help=f"{KINDS}; may be given again")
+
+
+def _epochs(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--epochs", type=int, metavar="N", help="passes over the rows, for a LoRA student")
+
+
+def _compile(verbs: Any) -> None:
+    verb = _task_verb(verbs, "compile", "search the best program for a task; keep the baseline unless one is better")
+    for add in (_lm, _search, _seed, _budget):
+        add(verb)
+
+
+def _emit(verbs: Any) -> None:
+    verb = _task_verb(verbs, "emit", "write new rows with a compiled program; keep those that pass every gate")
+    for add in (_lm, _recipe, _seed, _budget):
+        add(verb)
+
+
+def _distil(verbs: Any) -> None:
+    verb = _task_verb(verbs, "distil", "train small students on labelled and emitted rows")
+    for add in (_students, _epochs):
+        add(verb)
+    verb.add_argument("--seed-only", action="store_true", help="train on the labelled rows alone")
+
+
+def _prove(verbs: Any) -> None:
+    verb = _task_verb(verbs, "prove", "score baseline, program and students on rows that nobody has seen")
+    for add in (_lm, _students, _budget):
+        add(verb)
+
+
+def _run(verbs: Any) -> None:
+    verb = _task_verb(verbs, "run", "compile, emit, distil, prove and report, one after the other")
+    for add in (_lm, _search, _recipe, _students, _epochs, _seed, _budget):
+        add(verb)
+    verb.add_argument("--quick", action="store_true", help="the small model, few trials and few rows")
+
+
+def _report(verbs: Any) -> None:
+    verb = _verb(verbs, "report", "write what a run found as one HTML page")
+    verb.add_argument("run", metavar="RUN", type=Path, help="a run folder")
+    verb.add_argument(
+        "--out", type=Path, metavar="FILE", help="where to write (default: report.html in the run folder)"
+    )
+
+
+def _models(verbs: Any) -> None:
+    verb = _verb(verbs, "models", "list, fetch and check model files", home="models")
+    verb.add_argument("action", choices=("list", "pull", "path", "verify"))
+    verb.add_argument("names", nargs="*", metavar="NAME", help="known names; pull, path and verify take paths as well")
+    verb.add_argument("--all", action="store_true", help="every known model")
+
+
+def _doctor(verbs: Any) -> None:
+    _verb(verbs, "doctor", "say what this machine has and what is missing", home="doctor")

@@ -1,0 +1,334 @@
+"""The verbs that work on a task file, and the report of a run."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stillroom.errors import BadConfig
+from stillroom.ledger import Spent
+
+from .job import DEFAULT_LM, Job, read_job
+from .progress import Bars, spelled
+from .show import Ending, Screen, table
+from .students import emitted_rows, saved, seats, train
+from .watched import Watched, stoppable
+
+if TYPE_CHECKING:
+    from stillroom.optimizers import Program, Proof
+    from stillroom.programs import Emitted
+
+__all__ = ["compile", "distil", "emit", "prove", "report", "run"]
+
+BASES = {"minilm+logreg": "minilm", "smollm2-135m+lora": "smollm2-135m"}
+"""The model file that each kind of student is made from."""
+
+SHORT = 6  # exit code of an emission that left quotas unfilled
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a verb works with: its job, its engine under watch, and where it shows what it does."""
+
+    job: Job
+    engine: Watched
+    bars: Bars
+    screen: Screen
+
+
+def compile(args: Namespace, screen: Screen) -> Ending:
+    """Search the best program for a task."""
+    job = read_job(args)
+    with _desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
+        return Ending(_compiled(desk)[1])
+
+
+def emit(args: Namespace, screen: Screen) -> Ending:
+    """Write rows with the compiled program; exit code 6 if a quota stays unfilled."""
+    job = read_job(args)
+    lm = _lm_of_run(job)
+    _need(_for_gates(job))
+    with _desk(job, screen, lm) as desk:
+        value = _emitted(desk, _program(desk))
+        return Ending(value, SHORT if value["shortfall"] else 0)
+
+
+def distil(args: Namespace, screen: Screen) -> Ending:
+    """Train the students of a run; no teacher is needed for it."""
+    job = read_job(args)
+    with Bars(screen) as bars:
+        return Ending(_distilled(job, screen, bars, seed_only=args.seed_only))
+
+
+def prove(args: Namespace, screen: Screen) -> Ending:
+    """Score everything that the run has on the test split."""
+    job = read_job(args)
+    with _desk(job, screen, _lm_of_run(job)) as desk:
+        return Ending(_proved(desk, _program(desk)))
+
+
+def run(args: Namespace, screen: Screen) -> Ending:
+    """All verbs one after the other, with one engine."""
+    job = read_job(args)
+    _need(_for_gates(job) | {BASES[kind] for kind in job.students})
+    with _desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
+        program, compiled = _compiled(desk)
+        emitted = _emitted(desk, program)
+        if emitted["shortfall"]:
+            screen.note(
+                f"{sum(emitted['shortfall'].values())} wanted rows could not be filled; the run goes on with fewer"
+            )
+        distilled = _distilled(job, screen, desk.bars, seed_only=not emitted["accepted"])
+        proved = _proved(desk, program)
+    page = _report(job.run, None, screen)
+    return Ending(
+        {
+            "run": str(job.run),
+            "compile": compiled,
+            "emit": emitted,
+            "distil": distilled,
+            "prove": proved,
+            "report": page,
+        }
+    )
+
+
+def report(args: Namespace, screen: Screen) -> Ending:
+    """Write the HTML page of a run."""
+    if not (args.run / "run.db").is_file():
+        raise BadConfig(
+            f"a run folder must hold run.db, got {str(args.run)!r}",
+            mend="Give the folder that `stillroom compile` named.",
+        )
+    return Ending({"report": _report(args.run, args.out, screen)})
+
+
+# -- one phase each ------------------------------------------------------------------
+
+
+def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
+    from stillroom.optimizers import compile as compile_task
+
+    job = desk.job
+    program = compile_task(
+        job.task, lm=desk.engine, run=job.run, budget=job.budget, settings=job.settings, on_progress=desk.bars.report
+    )
+    desk.bars.done()
+    plan, facts = program.plan, program.facts
+    value = {
+        "run": str(job.run),
+        "model": plan.model,
+        "verdict": program.verdict,
+        **{name: facts[name] for name in ("established", "p", "best", "baseline", "trials", "ended")},
+        "format": plan.format,
+        "demos": len(plan.demos),
+        "plan": str(job.run / "plan.json"),
+        "spent": _spent(desk, "compile"),
+    }
+    desk.screen.say(
+        f"{job.task.name}: compiled for {plan.model}",
+        f"  {program.verdict}",
+        *_indented(
+            [
+                ("what", "search score", "format", "demos"),
+                ("baseline", facts["baseline"], program.baseline.format, len(program.baseline.demos)),
+                ("chosen", facts["best"] if facts["established"] else facts["baseline"], plan.format, len(plan.demos)),
+            ]
+        ),
+        f"  {facts['trials']} candidates, {facts['ended']}; {_words(value['spent'], plan.model)}",
+        f"  plan: {value['plan']}",
+    )
+    return program, value
+
+
+def _emitted(desk: Desk, program: Program) -> dict[str, Any]:
+    job = desk.job
+    emitted = program.emit(
+        job.recipe, gates=job.gates, budget=job.budget, on_progress=lambda done, of: desk.bars.report("emit", done, of)
+    )
+    desk.bars.done()
+    value: dict[str, Any] = {
+        "run": str(job.run),
+        "accepted": len(emitted.rows),
+        "written": emitted.written,
+        "funnel": [{"gate": gate, "in": reached, "stopped": stopped} for gate, reached, stopped in emitted.funnel],
+        "shortfall": dict(emitted.shortfall),
+        "rows": str(job.run / "rows.jsonl"),
+        "rejects": str(job.run / "rejects.jsonl"),
+        "spent": _spent(desk, "emit"),
+    }
+    short = ", ".join(f"{cell} {count}" for cell, count in sorted(emitted.shortfall.items()))
+    desk.screen.say(
+        f"{job.task.name}: {len(emitted.rows)} rows accepted of {emitted.written} written",
+        *_indented([("gate", "reached", "stopped"), *emitted.funnel]),
+        f"  {_stopped(emitted)}; {_words(value['spent'], program.plan.model)}",
+        *([f"  not filled: {short}"] if short else []),
+        f"  rows: {value['rows']}",
+    )
+    return value
+
+
+def _distilled(job: Job, screen: Screen, bars: Bars, *, seed_only: bool) -> dict[str, Any]:
+    rows = [] if seed_only else emitted_rows(job)
+    made = []
+    for seat in seats(job, seed_only=seed_only):
+        student = train(job, seat, rows, partial(_step, bars, seat.name))
+        made.append({"name": seat.name, "kind": seat.kind, "folder": str(seat.folder), **student.trained_on})
+    bars.done()
+    columns = ("name", "kind", "labelled", "emitted", "folder")
+    screen.say(
+        f"{job.task.name}: {len(made)} students distilled",
+        *_indented([columns, *([each[column] for column in columns] for each in made)]),
+    )
+    return {"run": str(job.run), "students": made}
+
+
+def _step(bars: Bars, name: str, done: int, of: int, loss: float) -> None:
+    bars.report(f"distil {name}", done, of, f"loss {loss:.3f}")
+
+
+def _proved(desk: Desk, program: Program) -> dict[str, Any]:
+    from stillroom.optimizers import prove as prove_task
+    from stillroom.values import pretty, write_atomic
+
+    job = desk.job
+    students = {seat.name: student for seat, student in saved(job)}
+    if not students:
+        desk.screen.note("no student was distilled in this run: baseline and program are proved alone")
+    proof = prove_task(
+        job.task,
+        program=program,
+        students=students,
+        run=job.run,
+        budget=job.budget,
+        on_progress=partial(desk.bars.report, "prove"),
+    )
+    desk.bars.done()
+    path = job.run / "proof.json"
+    write_atomic(path, pretty(proof.as_json()))
+    _show_proof(desk.screen, proof, path)
+    return {"run": str(job.run), **proof.as_json(), "proof": str(path)}
+
+
+def _show_proof(screen: Screen, proof: Proof, path: Path) -> None:
+    rows = [
+        (
+            each.name,
+            each.score,
+            f"{each.low:.3f} to {each.high:.3f}",
+            each.calls,
+            each.tokens,
+            _speed(each.rows_per_second),
+        )
+        for each in proof.results
+    ]
+    screen.say(
+        f"{proof.task}: {proof.metric} on {proof.rows} test rows",
+        *_indented([("system", "score", "95% interval", "calls", "tokens", "rows/s"), *rows]),
+        *(f"  {line}" for line in proof.words),
+        f"  proof: {path}",
+    )
+
+
+def _speed(rows_per_second: float | None) -> float | int | None:
+    return round(rows_per_second) if rows_per_second is not None and rows_per_second >= 10 else rows_per_second
+
+
+def _report(folder: Path, out: Path | None, screen: Screen) -> str:
+    from .report import write_report
+
+    page = write_report(folder, out)
+    screen.say(f"report: {page}")
+    return str(page)
+
+
+# -- what they share -----------------------------------------------------------------
+
+
+@contextmanager
+def _desk(job: Job, screen: Screen, lm: str) -> Iterator[Desk]:
+    """Open the engine, see that it can be reached, and let Ctrl-C stop it between calls."""
+    from stillroom.engines import open_engine
+    from stillroom.store import Store
+
+    if job.run.exists():  # a run that cannot be used is found before a model is loaded
+        with Store(job.run):
+            pass
+    inner = open_engine(lm)
+    try:
+        check = getattr(inner, "check", None)
+        if callable(check):
+            check()
+        with Bars(screen, inner.model) as bars:
+            engine = Watched(inner, bars.spend)
+            with stoppable(engine):
+                yield Desk(job, engine, bars, screen)
+    finally:
+        inner.close()
+
+
+def _for_gates(job: Job) -> set[str]:
+    return {"minilm"} if job.gates is None else set()
+
+
+def _need(models: set[str]) -> None:
+    """Find out before anything is paid for. Raises `ModelMissing` if one of `models` is not here."""
+    from stillroom.engines.files import find
+
+    for name in sorted(models):
+        find(name)
+
+
+def _lm_of_run(job: Job) -> str:
+    """The model by option; else the one the run was compiled for, where its name opens it; else the task file's."""
+    from stillroom.engines.files import known
+    from stillroom.programs import Plan
+
+    if not (job.run / "plan.json").is_file():
+        raise BadConfig(
+            f"a run folder must hold plan.json, got {str(job.run)!r}",
+            mend="Run `stillroom compile` first, or give its --run folder.",
+        )
+    model = Plan.load(job.run / "plan.json").model
+    named = model.partition("@")[0] in {f"local/{card.name}" for card in known()}
+    return job.lm or (model if named else job.file_lm or model)
+
+
+def _program(desk: Desk) -> Program:
+    from stillroom.optimizers import load_program
+
+    return load_program(desk.job.task, desk.job.run, desk.engine)
+
+
+def _spent(desk: Desk, phase: str) -> dict[str, Any]:
+    """What a phase has cost over all its sessions, as the run's store has it."""
+    from stillroom.store import Store
+
+    with Store(desk.job.run) as store:
+        spent = store.spent(phase)
+    return {
+        "calls": spent.calls,
+        "tokens_in": spent.tokens_in,
+        "tokens_out": spent.tokens_out,
+        "usd": spent.usd,
+        "seconds": round(spent.seconds, 3),
+    }
+
+
+def _words(spent: dict[str, Any], model: str) -> str:
+    return f"{spelled(Spent(**spent), model)}, {spent['seconds']:.0f} s"
+
+
+def _stopped(emitted: Emitted) -> str:
+    fates = Counter(row.status for row in emitted.rejects)
+    return f"{fates['rejected']} rejected, {fates['audit']} for a person to look at"
+
+
+def _indented(rows: list[Any]) -> list[str]:
+    return [f"  {line}" for line in table(rows)]

@@ -1,0 +1,298 @@
+"""A model on this machine, run in this process by OpenVINO GenAI."""
+
+from __future__ import annotations
+
+import math
+import threading
+import uuid
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stillroom.errors import BadConfig, EngineBusy, EngineError, EngineRefused
+
+from ._batcher import Batcher, Job, Output
+from ._chat import Decoding, decoding_of, prompt_of
+from ._lora import read_lora
+from ._pipeline import OpenVinoPipeline, cache_precision, generation_settings, scoring_settings
+from ._prefixes import BLOCK, Prompt
+from ._scoring import Echoes, head_of
+from ._text import Vocabulary, cut, tokens_within
+from ._weights import prepared
+from .contract import Engine, Score
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Request, Response
+
+__all__ = ["LocalEngine"]
+
+TEXTS, SCORES = "texts", "scores"  # two batches: an echo is wrong beside anything else
+READING = Decoding(
+    1, 0.0, None, None, 0, (), logprobs=False, frequency_penalty=0.0, presence_penalty=0.0, constraint=None
+)
+SALTS = range(1000, 40000)  # ordinary tokens; special ones come first or last
+
+USUAL_LENGTH = 1024  # tokens of a request, prompt and answer, that the cache should hold for each place in the batch
+MOST_GIGABYTES = 8
+
+
+class LocalEngine(Engine):
+    """Answer with a GGUF model in this process, all concurrent requests in one continuous batch.
+
+    Requests that share a beginning (system message, demos) are added to the batch so that it is
+    read once. The first use of a file prepares it in the cache folder (`_weights`); the model is
+    loaded with the first request, by a thread of its own which ends with `close`.
+
+    Constraints: `response_format`, or `extensions` with a `regex` or an EBNF `grammar`. A JSON
+    schema gives the one-line form of `json.dumps`. Log-probabilities are those of the model before
+    temperature and constraint, of the chosen tokens only.
+
+    Seeds: `seed` (0 if absent) fixes the random numbers of a request, whatever else is in the batch.
+    The numbers the model computes are not quite fixed: the same prompt in another batch, or with
+    another part of it found in the cache, may differ in the last bits, and where two tokens are
+    nearly as likely the texts part there. SCORED_SEEDS
+
+    Args:
+        path: The GGUF file; architectures llama and qwen2/qwen3.
+        name: For the model string, `local/<name>@<digest>`.
+        digest: The first 12 hex digits of the file's sha256; not checked here.
+        adapter: A LoRA that peft saved for this model, folder or safetensors file; the first digits
+            of its sha256 join the model string. Only 4-bit layers can be changed by it.
+        max_concurrency: Requests in the batch at once; others wait.
+        cache_gb: Memory for keys and values, in whole GiB; by default enough for
+            `max_concurrency` requests of 1,024 tokens, within a quarter of the free memory.
+        licence: Of the weights, for the rows they write.
+
+    Raises:
+        ModelMissing: If a file is not there.
+        BadConfig: If the file is no GGUF model that can be used, or a setting cannot work.
+    """
+
+    supports_regex = True
+    charges_unanswered = False
+    supported_params = Engine.supported_params | {"frequency_penalty", "presence_penalty"}
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str,
+        digest: str,
+        adapter: Path | None = None,
+        max_concurrency: int = 64,
+        cache_gb: int | None = None,
+        device: str = "CPU",
+        licence: str = "unknown",
+    ) -> None:
+        if max_concurrency < 1 or (cache_gb is not None and cache_gb < 1):
+            raise BadConfig(
+                f"max_concurrency and cache_gb must be at least 1, got {max_concurrency} and {cache_gb}",
+                mend="Leave them out for sensible values.",
+            )
+        self._model = prepared(Path(path), digest)
+        self._lora = read_lora(Path(adapter), self._model.modules) if adapter is not None else None
+        digest = f"{digest}+{self._lora.digest}" if self._lora else digest
+        self._words = Vocabulary(self._model.folder)
+        self._token_bytes = self._model.token_values * cache_precision(device)[1]
+        self._gigabytes = cache_gb or _gigabytes(
+            max(max_concurrency * USUAL_LENGTH, self._model.context) * self._token_bytes
+        )
+        self.model, self.licence, self.max_concurrency = f"local/{name}@{digest}", licence, max_concurrency
+        self._device = device
+        self._echoes = Echoes(SALTS, self._blocks)
+        self._guard = threading.Lock()
+        self._batchers: dict[str, Batcher] = {}
+        self._closed = False
+        self._end = weakref.finalize(self, _close, self._batchers)
+
+    @property
+    def context(self) -> int:
+        """Tokens that a request may have, prompt and answer together."""
+        return min(self._model.context, self._blocks * BLOCK)
+
+    @property
+    def _blocks(self) -> int:
+        return int(self._gigabytes * 2**30 / self._token_bytes / BLOCK)
+
+    def submit(self, request: Request) -> Future[Response]:
+        """Queue `request` for the batch. Cancelling the future drops it, even when it is running."""
+        return self._queue([self._generation(request)])[0]
+
+    def complete_many(self, requests: Sequence[Request]) -> list[Response | EngineError]:
+        """Answer all `requests`, in their order; they reach the batch together."""
+        answers: list[Response | EngineError] = []
+        for future in self._queue([self._generation(request) for request in requests]):
+            try:
+                answers.append(future.result())
+            except EngineError as error:
+                answers.append(error)
+        return answers
+
+    def score(self, request: Request, continuations: Sequence[str]) -> list[Score]:
+        """Log-probabilities of each of the `continuations` as the answer to `request`, in nats.
+
+        The prompt is read once for all of them. Differs from the model in float32 by some hundredths
+        of a nat per token, as everything computed here (bfloat16, 8-bit keys and values). Sampling
+        settings of `request` play no part, and no end-of-answer token is counted.
+
+        Raises:
+            EngineRefused: If the prompt and a continuation are longer than the context.
+        """
+        prompt = self._ids(request)
+        wanted = {text: self._words.encode(text) for text in continuations}
+        longest = len(prompt) + max((len(ids) for ids in wanted.values()), default=0)
+        if longest + 2 > self.context:
+            raise _too_long(longest, self.context)
+        totals = self._totals(prompt, wanted)
+        if None in totals.values():  # blocks are there whose scores were lost with a failed request
+            self._discard(SCORES)
+            totals = self._totals(prompt, wanted)
+        return [Score(text, _found(totals[text]), len(wanted[text])) for text in continuations]
+
+    def count_tokens(self, request: Request) -> int:
+        """Tokens of the prompt, exactly."""
+        try:
+            return len(self._ids(request))
+        except EngineRefused:
+            return super().count_tokens(request)
+
+    def close(self) -> None:
+        """End the worker and give back the model's memory; what has not ended fails with `EngineError`."""
+        with self._guard:
+            self._closed = True
+        self._end()
+
+    # -- requests --------------------------------------------------------------------
+
+    def _generation(self, request: Request) -> Job | EngineRefused:
+        try:
+            decoding = decoding_of(request.config)
+            ids = self._ids(request)
+            if len(ids) >= self.context:
+                raise _too_long(len(ids), self.context)
+        except EngineRefused as error:
+            return error
+        settings = generation_settings(decoding, min(decoding.max_tokens, self.context - len(ids)), self._words.ends)
+        answer = partial(self._response, decoding, len(ids))
+        return Job(Prompt.of(ids), settings, answer, constraint=decoding.constraint)
+
+    def _ids(self, request: Request) -> tuple[int, ...]:
+        return self._words.encode(self._words.render(prompt_of(request)))
+
+    def _response(self, decoding: Decoding, prompt: int, output: Output) -> Response:
+        """Make DSPy's response of what came out. Raises `EngineBusy` if the cache had no room."""
+        from dspy.lm15 import Message, Response, Usage
+
+        if output.finish == "full":
+            raise EngineBusy("the cache of keys and values was full", mend="Raise cache_gb or lower max_concurrency.")
+        ids = output.ids[:-1] if output.ids and output.ids[-1] in self._words.ends else output.ids
+        whole = self._words.decode(ids)
+        text = cut(whole, decoding.stop)
+        logprobs = None
+        if decoding.logprobs:
+            logprobs = self._logprobs(ids, output.logprobs, text if text != whole else None)
+        return Response(
+            id=uuid.uuid4().hex,
+            model=self.model,
+            message=Message.assistant(text),
+            finish_reason="length" if output.finish == "length" and text == whole else "stop",
+            usage=Usage(input_tokens=prompt, output_tokens=len(output.ids)),
+            logprobs=logprobs,
+        )
+
+    def _logprobs(self, ids: Sequence[int], logprobs: Sequence[float], text: str | None) -> tuple[Any, ...]:
+        from dspy.lm15 import TokenLogprob
+
+        pieces = self._words.bytes_of(ids)
+        kept = len(pieces) if text is None else tokens_within(pieces, text)
+        return tuple(
+            TokenLogprob(piece.decode("utf-8", "replace"), logprob, bytes=tuple(piece), token_id=number)
+            for piece, logprob, number in list(zip(pieces, logprobs, ids, strict=False))[:kept]
+        )
+
+    # -- scores ----------------------------------------------------------------------
+
+    def _totals(self, prompt: Sequence[int], wanted: dict[str, tuple[int, ...]]) -> dict[str, float | None]:
+        head = Prompt.of(head_of(prompt))
+        if head.ids:
+            reading = generation_settings(READING, 1, self._words.ends)
+            self._queue([Job(head, reading, lambda output: None)], SCORES)[0].result()
+        settings = scoring_settings(self._words.ends)
+        echoes = {text: self._echoes.ask(prompt, ids) for text, ids in wanted.items() if ids}
+        jobs = [Job(Prompt.of(echo.ids), settings, partial(self._echoes.read, echo)) for echo in echoes.values()]
+        totals = [future.result() for future in self._queue(jobs, SCORES)]
+        return dict.fromkeys(wanted, 0.0) | dict(zip(echoes, totals, strict=True))
+
+    # -- the batch -------------------------------------------------------------------
+
+    def _queue(self, jobs: Sequence[Job | EngineRefused], batch: str = TEXTS) -> list[Future[Any]]:
+        """Queue what is a job and fail what is not."""
+        futures = [job.future if isinstance(job, Job) else Future[Any]() for job in jobs]
+        for job, future in zip(jobs, futures, strict=True):
+            if not isinstance(job, Job):
+                future.set_exception(job)
+        sound = [job for job in jobs if isinstance(job, Job)]
+        if sound:
+            try:
+                self._batcher(batch).put(sound)
+            except EngineError as error:
+                for job in sound:
+                    job.future.set_exception(error)
+        return futures
+
+    def _batcher(self, batch: str) -> Batcher:
+        with self._guard:
+            if self._closed:
+                raise EngineError(f"engine {self.model} is closed")
+            if batch not in self._batchers:
+                build = partial(
+                    OpenVinoPipeline,
+                    self._model.folder,
+                    self._words.tokenizer,
+                    gigabytes=self._gigabytes,
+                    width=self.max_concurrency,
+                    device=self._device,
+                    exact=batch == SCORES,
+                    lora=self._lora,
+                )
+                self._batchers[batch] = Batcher(build, width=self.max_concurrency, blocks=self._blocks, name=self.model)
+            return self._batchers[batch]
+
+    def _discard(self, batch: str) -> None:
+        with self._guard:
+            batcher = self._batchers.pop(batch, None)
+        if batcher is not None:
+            batcher.close()
+
+
+def _close(batchers: dict[str, Batcher]) -> None:
+    for batcher in batchers.values():
+        batcher.close()
+
+
+def _found(total: float | None) -> float:
+    if total is None:
+        raise EngineError("the log-probabilities of a continuation did not come back from the pipeline")
+    return total
+
+
+def _gigabytes(wanted: float) -> int:
+    return max(1, min(math.ceil(wanted / 2**30), MOST_GIGABYTES, int(_free_bytes() / 4 / 2**30)))
+
+
+def _free_bytes() -> float:
+    try:
+        text = Path("/proc/meminfo").read_text("utf-8")
+    except OSError:  # not Linux
+        return math.inf
+    return int(dict(line.split(":", 1) for line in text.splitlines())["MemAvailable"].split()[0]) * 1024
+
+
+def _too_long(tokens: int, context: int) -> EngineRefused:
+    return EngineRefused(
+        f"a prompt must leave room for an answer in {context} tokens, got {tokens}",
+        mend="Use fewer demos or shorter inputs; a larger cache_gb helps where the cache is the limit.",
+    )

@@ -1,1 +1,0 @@
-from optimizers.students.head import *
