@@ -5,6 +5,7 @@ from __future__ import annotations
 from .bridge import as_lm, unwrap
 from .contract import Engine, Score
 from .http import HttpEngine
+from .local import LocalEngine
 from .metered import Metered
 from .open import open_engine
 from .prices import cost_usd
@@ -15,6 +16,7 @@ from .session import Session, open_session
 __all__ = [
     "Engine",
     "HttpEngine",
+    "LocalEngine",
     "Metered",
     "ProviderEngine",
     "Score",

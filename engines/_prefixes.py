@@ -73,7 +73,7 @@ class Prefixes:
         self._there: OrderedDict[int, None] = OrderedDict()
         self._coming: Counter[int] = Counter()
         self._tails: OrderedDict[Tail, None] = OrderedDict()
-        self._after: dict[int, set[Tail]] = {}
+        self._after: dict[tuple[int, int], set[Tail]] = {}  # by link and first token
         self._taken: set[Tail] = set()
 
     def missing(self, links: Chain) -> Chain:
@@ -144,7 +144,7 @@ class Prefixes:
         if tail is None:
             return
         self._tails[tail] = None
-        self._after.setdefault(tail[0], set()).add(tail)
+        self._after.setdefault((tail[0], tail[1][0]), set()).add(tail)
         while len(self._tails) > self._capacity:
             self._drop(next(iter(self._tails)))
 
@@ -165,9 +165,10 @@ class Prefixes:
     def _tail(self, prompt: Prompt) -> Tail | None:
         """Find the tail that the prompt goes on from; one that ends where the prompt ends is no danger."""
         for number, link in enumerate((0, *prompt.links)):
-            tails = self._after.get(link)
+            start = number * BLOCK
+            tails = self._after.get((link, prompt.ids[start])) if start < len(prompt.ids) else None
             if tails:
-                block = tuple(prompt.ids[number * BLOCK : (number + 1) * BLOCK])
+                block = tuple(prompt.ids[start : start + BLOCK])
                 found = [tail for tail in tails if len(tail[1]) < len(block) and block[: len(tail[1])] == tail[1]]
                 if found:
                     return min(found, key=lambda tail: len(tail[1]))  # the pipeline takes the shortest
@@ -175,7 +176,8 @@ class Prefixes:
 
     def _drop(self, tail: Tail) -> None:
         self._tails.pop(tail, None)
-        left = self._after.get(tail[0], set())
+        key = tail[0], tail[1][0]
+        left = self._after.get(key, set())
         left.discard(tail)
         if not left:
-            self._after.pop(tail[0], None)
+            self._after.pop(key, None)

@@ -77,7 +77,7 @@ def _local(rest: str, settings: dict[str, Any]) -> Engine:
             f"{name!r} must have the digest {digest}, got {file.digest}",
             mend="Fetch the file that was used then, or leave the digest out.",
         )
-    return LocalEngine(file.path, **({"name": file.name, "digest": file.digest} | settings))
+    return LocalEngine(file.path, **({"name": file.name, "digest": file.digest, "licence": file.licence} | settings))
 
 
 def _provider(spec: str, settings: dict[str, Any]) -> Engine:

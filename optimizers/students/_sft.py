@@ -86,7 +86,7 @@ def _trainer(base_gguf: Path, rows: Sequence[TokenRow], settings: LoraSettings, 
     arguments = SFTConfig(
         output_dir=str(scratch),
         max_steps=steps,
-        per_device_train_batch_size=min(settings.batch, len(rows)),
+        per_device_train_batch_size=batch_of(len(rows), settings),
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=min(max(1, steps // 20), steps - 1),
@@ -129,9 +129,14 @@ def _trainer(base_gguf: Path, rows: Sequence[TokenRow], settings: LoraSettings, 
     return trainer
 
 
+def batch_of(rows: int, settings: LoraSettings) -> int:
+    """Rows a step: `batch`, and fewer (but four) of few rows, which gain from more steps."""
+    return min(rows, settings.batch, max(4, rows // 6))
+
+
 def planned_steps(rows: int, settings: LoraSettings) -> int:
     """Optimiser steps: `epochs` over the rows, and no fewer than `min_steps`."""
-    return max(settings.min_steps, settings.epochs * math.ceil(rows / settings.batch))
+    return max(settings.min_steps, settings.epochs * math.ceil(rows / batch_of(rows, settings)))
 
 
 def _loaded(base_gguf: Path) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stillroom.errors import BadConfig, FingerprintChanged, ModelMissing, RunLocked
+from stillroom.errors import BadConfig, FingerprintChanged, ModelMissing, RunLocked, RunReadOnly
 from stillroom.values import digest, pretty, write_atomic
 
 from ._gguf import Precision, merged_gguf
@@ -42,7 +42,7 @@ class LoraSettings:
         rank: Rank of each update; all linear layers get one.
         alpha: The updates are scaled by `alpha / rank`.
         learning_rate: Peak of a cosine schedule with 5 % warm-up (AdamW, no weight decay).
-        batch: Rows per optimiser step.
+        batch: Rows per optimiser step; of fewer than six such batches a sixth, four at least.
         max_length: Most tokens in one row, prompt and answer; a longer row is refused.
         tile: Tokens of rows laid side by side in one sequence (`lay_out`); the loss is the same for all.
         export: Precision of the merged weights in the file.
@@ -50,10 +50,10 @@ class LoraSettings:
     """
 
     epochs: int = 3
-    min_steps: int = 40
+    min_steps: int = 60
     rank: int = 16
     alpha: int = 32
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     batch: int = 16
     max_length: int = 512
     tile: int = 256
@@ -139,6 +139,7 @@ def train(
         ModelMissing: If there is no file at `base_gguf`.
         FingerprintChanged: If `folder` holds a student made of something else.
         RunLocked: If another process trains in `folder`.
+        RunReadOnly: If `folder` cannot be written.
     """
     settings = settings or LoraSettings()
     base_gguf, folder = Path(base_gguf), Path(folder)
@@ -147,30 +148,50 @@ def train(
         raise ModelMissing(f"a student needs its base model's file, none at {base_gguf}")
     base_digest = _sha256(base_gguf)
     wanted = fingerprint(base_digest, conversations, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        finished = load(folder)
-        if finished is not None:
-            return _same(finished, wanted, folder)
-        started = time.monotonic()
-        rows = tokenised(base_gguf, conversations, settings.max_length)
-        fit = fine_tuned(base_gguf, rows, settings, on_progress)
-        part = folder / f"{WEIGHTS}.part"
-        notes = {"stillroom.base_sha256": base_digest, "stillroom.fingerprint": wanted}
-        merged_gguf(base_gguf, fit.updates, part, settings.export, notes)
-        student = TrainedStudent(
-            path=folder / WEIGHTS,
-            sha256=_sha256(part),
-            base_digest=base_digest,
-            fingerprint=wanted,
-            rows=len(conversations),
-            losses=fit.losses,
-            seconds=round(time.monotonic() - started, 3),
-            settings=settings,
+    finished = load(folder)
+    if finished is None:
+        with _locked(folder):
+            # another process may have finished it meanwhile
+            finished = load(folder) or _made(base_gguf, base_digest, conversations, folder, settings, on_progress)
+    if finished.fingerprint != wanted:
+        raise FingerprintChanged(
+            f"folder {folder} holds a student made from another base, rows or settings ({finished.fingerprint[:12]})",
+            mend="Train into another folder, or delete this one.",
         )
-        _settle(part, student.path)
-        write_atomic(folder / RECORD, pretty(_record(student)))  # last: with its record a student is finished
-        return student
+    return finished
+
+
+def _made(
+    base_gguf: Path,
+    base_digest: str,
+    conversations: Sequence[Conversation],
+    folder: Path,
+    settings: LoraSettings,
+    on_progress: OnProgress | None,
+) -> TrainedStudent:
+    """Train, export, and put the student and its record in their places, in this order."""
+    started = time.monotonic()
+    rows = tokenised(base_gguf, conversations, settings.max_length)
+    fit = fine_tuned(base_gguf, rows, settings, on_progress)
+    part = folder / f"{WEIGHTS}.part"
+    wanted = fingerprint(base_digest, conversations, settings)
+    notes = {"stillroom.base_sha256": base_digest, "stillroom.fingerprint": wanted}
+    merged_gguf(base_gguf, fit.updates, part, settings.export, notes)
+    student = TrainedStudent(
+        path=folder / WEIGHTS,
+        sha256=_sha256(part),
+        base_digest=base_digest,
+        fingerprint=wanted,
+        rows=len(conversations),
+        losses=fit.losses,
+        seconds=round(time.monotonic() - started, 3),
+        settings=settings,
+    )
+    with part.open("rb") as handle:
+        os.fsync(handle.fileno())
+    part.replace(student.path)
+    write_atomic(folder / RECORD, pretty(_record(student)))  # last: with its record a student is finished
+    return student
 
 
 def fingerprint(base_digest: str, conversations: Sequence[Conversation], settings: LoraSettings) -> str:
@@ -204,19 +225,9 @@ def load(folder: Path) -> TrainedStudent | None:
             settings=LoraSettings(**record["settings"]),
         )
         whole = _sha256(path) == student.sha256
-    except (FileNotFoundError, ValueError, KeyError, TypeError, BadConfig):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, BadConfig):
         return None
     return student if whole else None
-
-
-def _same(student: TrainedStudent, wanted: str, folder: Path) -> TrainedStudent:
-    """Pass `student` on if it is the one wanted."""
-    if student.fingerprint != wanted:
-        raise FingerprintChanged(
-            f"folder {folder} holds a student made from another base, rows or settings ({student.fingerprint[:12]})",
-            mend="Train into another folder, or delete this one.",
-        )
-    return student
 
 
 def _record(student: TrainedStudent) -> dict[str, Any]:
@@ -236,19 +247,19 @@ def _record(student: TrainedStudent) -> dict[str, Any]:
     }
 
 
-def _settle(part: Path, target: Path) -> None:
-    """Put a finished file in its place, so that a crash leaves all of it or nothing."""
-    with part.open("rb") as handle:
-        os.fsync(handle.fileno())
-    part.replace(target)
-
-
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; the lock ends with the process, however it ends."""
     import fcntl
 
-    with (folder / "student.lock").open("w") as handle:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context((folder / "student.lock").open("w"))
+        except OSError as error:
+            raise RunReadOnly(
+                f"a student's folder must be one that can be written, {folder} is not: {error.strerror}"
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

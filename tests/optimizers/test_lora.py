@@ -1,25 +1,20 @@
-"""The LoRA student: bad rows, fingerprints, reuse, the packed batch, the GGUF export, and one real training."""
+"""The LoRA student: bad rows, fingerprints, reuse, and one real training."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from stillroom.errors import BadConfig, BadData, FingerprintChanged, ModelMissing, RunLocked
+from stillroom.errors import BadConfig, BadData, FingerprintChanged, ModelMissing, RunLocked, RunReadOnly
 from stillroom.optimizers.students import _sft, lora
-from stillroom.optimizers.students._gguf import merged_gguf, permuted
-from stillroom.optimizers.students._packed import IGNORED, lay_out, shared_prefix
-from stillroom.optimizers.students._sft import Fit, LowRank, planned_steps
-from stillroom.optimizers.students._sft_rows import TokenRow, check_conversations, tokenised
+from stillroom.optimizers.students._sft import Fit, planned_steps
+from stillroom.optimizers.students._sft_rows import check_conversations, tokenised
 from stillroom.optimizers.students.lora import LoraSettings, fingerprint, load, train
 
 ANSWERS = {
@@ -101,10 +96,10 @@ def test_settings_that_cannot_work_are_refused(name, value):
 
 @pytest.mark.parametrize(
     ("rows", "steps"),
-    [(1, 20), (50, 20), (96, 20), (97, 21), (500, 96)],
+    [(1, 20), (12, 20), (50, 21), (96, 20), (107, 21), (500, 96)],
 )
 def test_few_rows_are_seen_more_often(rows, steps):
-    """Epochs decide, but never fewer than `min_steps`."""
+    """Epochs decide, in smaller batches, but never fewer than `min_steps`."""
     assert planned_steps(rows, LoraSettings(epochs=3, batch=16, min_steps=20)) == steps
 
 
@@ -210,136 +205,10 @@ def test_two_trainings_do_not_share_a_folder(base, tmp_path, trainings):
             train(base, ROWS, tmp_path)
 
 
-# --- the packed batch --------------------------------------------------------------------------
-
-
-@st.composite
-def batches(draw):
-    shared = draw(st.lists(st.integers(1, 5), max_size=6))
-    tokens = st.lists(st.integers(1, 5), min_size=1, max_size=7)
-    rows = draw(st.lists(st.tuples(tokens, tokens), min_size=1, max_size=6))
-    return [
-        {"input_ids": [*shared, *prompt, *answer], "labels": [IGNORED] * len(shared + prompt) + answer}
-        for prompt, answer in rows
-    ]
-
-
-@settings(max_examples=150, deadline=None)
-@given(batches(), st.integers(1, 20))
-def test_each_row_sees_itself_and_nothing_else(features, tile):
-    """What a position sees is its own row up to itself at the row's own positions, whatever lies beside it."""
-    packed = lay_out(features, pad=0, tile=tile)
-    scored = []
-    for ids, labels, positions, visible in zip(
-        packed["input_ids"], packed["labels"], packed["position_ids"], packed["visible"], strict=True
-    ):
-        assert visible.any(axis=1).all()  # a query that sees nothing would make NaN
-        assert labels[0] == IGNORED
-        for place in np.flatnonzero(labels != IGNORED):
-            seen = np.flatnonzero(visible[place - 1])  # the position that predicts this label
-            assert positions[seen].tolist() == list(range(len(seen)))
-            scored.append((*ids[seen].tolist(), int(labels[place])))
-    wanted = [
-        tuple(feature["input_ids"][: place + 1])
-        for feature in features
-        for place, label in enumerate(feature["labels"])
-        if label != IGNORED
-    ]
-    assert sorted(scored) == sorted(wanted)
-
-
-def test_the_common_beginning_is_computed_once():
-    """Three rows of ten tokens, seven of them shared, take sixteen places in place of thirty."""
-    beginning = [9] * 7
-    features = [{"input_ids": [*beginning, k, k, k], "labels": [IGNORED] * 8 + [k, k]} for k in (1, 2, 3)]
-    assert shared_prefix(features) == 7
-    assert lay_out(features, pad=0, tile=100)["input_ids"].shape == (1, 16)
-
-
-# --- the export --------------------------------------------------------------------------------
-
-HEADS, KV_HEADS, WIDTH = 4, 2, 64
-
-
-def tiny_gguf(path: Path, architecture: str = "llama") -> Path:
-    """A model file of one block with the metadata an export needs."""
-    writer = gguf.GGUFWriter(str(path), architecture)
-    writer.add_block_count(1)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_1)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(["a", "b", "é"])
-    writer.add_chat_template("{{ messages }}")
-    rng = np.random.default_rng(0)
-    for name, rows in (("attn_q", WIDTH), ("attn_k", WIDTH // 2), ("ffn_up", 96)):
-        weight = rng.normal(size=(rows, WIDTH)).astype(np.float32)
-        kind = gguf.GGMLQuantizationType.Q4_1
-        writer.add_tensor(f"blk.0.{name}.weight", gguf.quants.quantize(weight, kind), raw_dtype=kind)
-    writer.add_tensor("blk.0.attn_norm.weight", np.ones(WIDTH, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def weights_of(path: Path) -> dict[str, np.ndarray]:
-    return {each.name: gguf.quants.dequantize(each.data, each.tensor_type) for each in gguf.GGUFReader(path).tensors}
-
-
-def update_for(rows: int, scale: float = 0.5) -> LowRank:
-    rng = np.random.default_rng(rows)
-    return LowRank(rng.normal(size=(2, WIDTH)).astype(np.float32), rng.normal(size=(rows, 2)).astype(np.float32), scale)
-
-
-def test_permuting_puts_rotary_halves_side_by_side():
-    """Rows i and i + d/2 of each head become neighbours."""
-    weight = np.arange(8).reshape(8, 1)  # two heads of four rows
-    assert permuted(weight, 2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-
-
-@pytest.mark.parametrize(("precision", "gap"), [("q8_0", 0.04), ("f16", 0.005)])
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
-def test_updates_are_merged_where_they_belong(tmp_path, precision, gap, architecture):
-    """Base plus update in the file's own row order; what was not trained stays byte for byte."""
-    base = tiny_gguf(tmp_path / "base.gguf", architecture)
-    query, up = update_for(WIDTH), update_for(96)
-    updates = {"model.layers.0.self_attn.q_proj": query, "model.layers.0.mlp.up_proj": up}
-    merged_gguf(base, updates, tmp_path / "out.gguf", precision, {"stillroom.note": "mine"})
-    before, after = weights_of(base), weights_of(tmp_path / "out.gguf")
-    turned = permuted(query.dense(), HEADS) if architecture == "llama" else query.dense()
-    np.testing.assert_allclose(after["blk.0.attn_q.weight"], before["blk.0.attn_q.weight"] + turned, atol=gap)
-    np.testing.assert_allclose(after["blk.0.ffn_up.weight"], before["blk.0.ffn_up.weight"] + up.dense(), atol=gap)
-    for name in ("blk.0.attn_k.weight", "blk.0.attn_norm.weight"):
-        assert np.array_equal(after[name], before[name])
-
-
-def test_the_export_keeps_tokenizer_and_template(tmp_path):
-    """Every metadata entry of the base is there once; file type and notes are new."""
-    base = tiny_gguf(tmp_path / "base.gguf")
-    merged_gguf(base, {}, tmp_path / "out.gguf", "q8_0", {"stillroom.note": "é"})
-    read = [
-        {name: field.contents() for name, field in gguf.GGUFReader(path).fields.items() if "GGUF." not in name}
-        for path in (base, tmp_path / "out.gguf")
-    ]
-    changed = {"general.file_type": int(gguf.LlamaFileType.MOSTLY_Q8_0), "stillroom.note": "é"}
-    assert read[1] == {**read[0], **changed}
-
-
-def test_an_unknown_weight_layout_is_refused(tmp_path):
-    """Better no student than one with scrambled attention."""
-    base = tiny_gguf(tmp_path / "base.gguf", "gptneox")
-    with pytest.raises(BadConfig, match="must be one of llama, qwen2, got 'gptneox'"):
-        merged_gguf(base, {}, tmp_path / "out.gguf", "q8_0")
-
-
-@pytest.mark.parametrize("module", ["model.layers.0.mlp.down_proj", "model.layers.7.mlp.up_proj", "odd.name"])
-def test_an_update_without_a_weight_is_refused(tmp_path, module):
-    """Nothing trained is dropped silently."""
-    base = tiny_gguf(tmp_path / "base.gguf")
-    with pytest.raises(BadConfig, match="every update must fit a weight"):
-        merged_gguf(base, {module: update_for(96)}, tmp_path / "out.gguf", "q8_0")
+def test_a_folder_that_cannot_be_written_is_said(base, tmp_path, trainings):
+    """Before any training; here a file stands in the folder's place."""
+    with pytest.raises(RunReadOnly, match=r"base\.gguf is not: "):
+        train(base, ROWS, base)
 
 
 # --- the real model ----------------------------------------------------------------------------
@@ -356,14 +225,36 @@ def smollm() -> Path:
 
 
 @pytest.fixture(scope="module")
-def student(smollm, tmp_path_factory):
-    """A student that learned three answers by heart, in a quarter of a minute."""
+def dense(smollm):
+    """The model in float32, read once; every training of this file starts from a copy of it."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sft, "_dtype", lambda: "float32")
+        model = _sft._loaded(smollm)
+        patch.undo()
+        patch.setattr(_sft, "_loaded", lambda _: copy.deepcopy(model).to(getattr(torch, _sft._dtype())))
+        yield model
+
+
+@pytest.fixture(scope="module")
+def learned(smollm, dense, tmp_path_factory):
+    """A student that learned three answers by heart, and the updates that it was written from."""
+    fits: list[Fit] = []
     few = LoraSettings(min_steps=15, epochs=1, batch=3, learning_rate=1e-3)
-    return train(smollm, ROWS, tmp_path_factory.mktemp("student"), few)
-
-
-def losses_of(base: Path, rows: list[TokenRow], steps: int = 2) -> tuple[float, ...]:
-    return _sft.fine_tuned(base, rows, LoraSettings(min_steps=steps, epochs=1, batch=4)).losses
+    seen: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        original = lora.fine_tuned
+        patch.setattr(lora, "fine_tuned", lambda *args: fits.append(original(*args)) or fits[-1])
+        student = train(
+            smollm,
+            ROWS,
+            tmp_path_factory.mktemp("student"),
+            few,
+            on_progress=lambda step, steps, _: seen.append((step, steps)),
+        )
+    assert seen == [(step, 15) for step in range(1, 16)]
+    return student, fits[0].updates
 
 
 @pytest.mark.model
@@ -389,78 +280,71 @@ def test_a_row_too_long_is_refused_not_cut(smollm):
 
 
 @pytest.mark.model
-def test_scoring_completions_only_leaves_the_loss(smollm, monkeypatch):
-    """TRL's switch exists in the pinned version, is put back, and changes time alone."""
+def test_the_two_savings_leave_the_losses(smollm, dense, monkeypatch):
+    """Scoring completions only (TRL's own switch, still there) and packing change time alone.
+
+    In float32 the losses of later steps agree as well, so the gradients do.
+    """
     from trl.trainer import utils
-
-    assert callable(utils._use_triton)
-    before = utils._use_triton
-    rows = tokenised(smollm, ROWS, 512)
-    quick = losses_of(smollm, rows)
-    assert utils._use_triton is before
-    monkeypatch.setattr(_sft, "only_completions_scored", contextlib.nullcontext)
-    assert losses_of(smollm, rows) == pytest.approx(quick, abs=1e-3)
-
-
-@pytest.mark.model
-def test_the_packed_batch_has_the_loss_of_the_padded_one(smollm, monkeypatch):
-    """In float32 the losses agree over steps, so the gradients do too."""
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-    monkeypatch.setattr(_sft, "_dtype", lambda: "float32")
+    def losses() -> tuple[float, ...]:
+        return _sft.fine_tuned(smollm, rows, LoraSettings(min_steps=2, epochs=1, batch=2)).losses
+
+    before = utils._use_triton
+    assert callable(before)
     rows = tokenised(smollm, ROWS, 512)
-    packed = losses_of(smollm, rows, 3)
+    monkeypatch.setattr(_sft, "_dtype", lambda: "float32")
+    quick = losses()
+    assert utils._use_triton is before
+    with monkeypatch.context() as patch:
+        patch.setattr(_sft, "only_completions_scored", contextlib.nullcontext)
+        assert losses() == pytest.approx(quick, abs=2e-4)
     monkeypatch.setattr(_sft, "PackedCollator", lambda pad, tile, dtype: DataCollatorForLanguageModeling(pad))
-    assert packed == pytest.approx(losses_of(smollm, rows, 3), abs=2e-4)
+    assert losses() == pytest.approx(quick, abs=2e-4)
 
 
 @pytest.mark.model
-def test_the_exported_student_answers_as_trained(student):
+def test_the_exported_student_answers_as_trained(learned):
     """The file, reloaded in the local engine, gives the answers that were trained, and ends there."""
+    from dspy.lm15 import Config, Message, Request
+
     from stillroom.engines.local import LocalEngine
 
-    dspy_lm15 = pytest.importorskip("dspy.lm15")
+    student = learned[0]
     engine = LocalEngine(student.path, name="student", digest=student.sha256[:12])
     try:
-        for row in ROWS:
-            request = dspy_lm15.Request(
+        requests = [
+            Request(
                 model=engine.model,
                 system=row[0]["content"],
-                messages=(dspy_lm15.Message.user(row[1]["content"]),),
-                config=dspy_lm15.Config(temperature=0.0, max_tokens=20),
+                messages=(Message.user(row[1]["content"]),),
+                config=Config(temperature=0.0, max_tokens=20),
             )
-            assert engine.complete(request).message.text == row[-1]["content"]
+            for row in ROWS
+        ]
+        assert [answer.message.text for answer in engine.complete_many(requests)] == list(ANSWERS.values())
     finally:
         engine.close()
 
 
 @pytest.mark.model
-def test_the_export_reproduces_the_merged_model(student, smollm, monkeypatch):
-    """Base plus updates in transformers and the exported file give nearly the same next-token scores."""
+def test_the_export_reproduces_the_merged_model(learned, smollm, dense):
+    """Transformers reads the exported file and finds nearly the scores of base plus updates."""
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
+    student, updates = learned
     exported = AutoModelForCausalLM.from_pretrained(
         str(student.path.parent),
         gguf_file=student.path.name,
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.float32,
     )
-    fits: list[Fit] = []
-    original = lora.fine_tuned
-
-    def watched(*args):
-        fits.append(original(*args))
-        return fits[-1]
-
-    monkeypatch.setattr(lora, "fine_tuned", watched)
-    again = train(smollm, ROWS, student.path.parent / "again", student.settings)
-    assert again.losses == student.losses  # the same seed gives the same student
-    monkeypatch.setattr(_sft, "_dtype", lambda: "float32")
-    merged = _sft._loaded(smollm)
-    modules = dict(merged.named_modules())
-    for name, update in fits[0].updates.items():
-        modules[name].weight.data += torch.from_numpy(update.dense())
+    merged = copy.deepcopy(dense)
+    for name, update in updates.items():
+        merged.get_submodule(name).weight.data += torch.from_numpy(update.dense())
+    assert len(updates) == 7 * 30  # every linear layer of every block
     ids = torch.tensor([tokenised(smollm, [conversation("where is my card", "x")], 512)[0].prompt])
     with torch.no_grad():
         wanted, got = (model(ids).logits[0].log_softmax(-1) for model in (merged, exported))
