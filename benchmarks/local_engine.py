@@ -172,7 +172,7 @@ class Raw:
     """A bare ContinuousBatchingPipeline with the engine's weights, tokens and settings."""
 
     def __init__(self, engine: Any) -> None:
-        from stillroom.engines._pipeline import OpenVinoPipeline
+        from stillroom.engines.local._pipeline import OpenVinoPipeline
 
         self._engine, self._numbers = engine, itertools.count(1)
         made = OpenVinoPipeline(

@@ -14,6 +14,7 @@ from stillroom.signatures import Example, Task
 from stillroom.values import pretty, write_atomic
 
 from .space import baseline_plan
+from .students import lora
 from .systems import HeadSystem, PlanSystem, label_name
 
 if TYPE_CHECKING:
@@ -116,11 +117,9 @@ def _train_lora(
 ) -> PlanSystem:
     from stillroom.engines.files import find
 
-    from .students.lora import LoraSettings, train
-
     plan = student_plan(task, "local/student@untrained")
-    settings = LoraSettings() if epochs is None else LoraSettings(epochs=epochs)
-    trained = train(
+    settings = lora.LoraSettings() if epochs is None else lora.LoraSettings(epochs=epochs)
+    trained = lora.train(
         find("smollm2-135m").path,
         [_conversation(plan, example) for example in examples],
         folder,
@@ -179,7 +178,9 @@ def load_student(folder: Path | str) -> Student:
                 kind, folder, HeadSystem("student", EmbeddingClassifier.load(folder), shape), value["trained_on"]
             )
         plan = Plan.from_json(value["plan"])
-        sha256 = json.loads((folder / "student.json").read_text(encoding="utf-8"))["sha256"]
     except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
         raise BadConfig(f"{str(folder)!r} holds no saved student ({type(error).__name__}: {error})") from error
-    return Student(kind, folder, _lora_system(plan, next(folder.glob("*.gguf")), sha256), value["trained_on"])
+    trained = lora.load(folder)
+    if trained is None:
+        raise BadConfig(f"{str(folder)!r} holds no finished student", mend="Train it again.")
+    return Student(kind, folder, _lora_system(plan, trained.path, trained.sha256), value["trained_on"])

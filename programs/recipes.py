@@ -49,7 +49,8 @@ class Recipe:
         demos: Labelled rows shown for each wanted row.
         temperature: Of the writing.
         attempts: Tries per wanted row before it is given up.
-        together: Wanted rows that share their demos, so that prompts share a prefix.
+        together: Wanted rows that share their demos: a prompt's beginning is then read once for all of them,
+            which on a small machine costs more than the writing.
         seed: Of targets, demos and sampling.
     """
 
@@ -60,7 +61,7 @@ class Recipe:
     demos: int = 4
     temperature: float = 0.9
     attempts: int = 4
-    together: int = 8
+    together: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:

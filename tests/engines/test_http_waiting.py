@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from stillroom.engines._retry import Backoff, retry_after
-from stillroom.engines._slots import Slots
+from stillroom.engines.http._retry import Backoff, retry_after
+from stillroom.engines.http._slots import Slots
 
 
 def test_slots_shrink_and_grow_between_one_and_most() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stillroom.engines._batcher import Batcher, Job, Output
-from stillroom.engines._prefixes import BLOCK, Prompt
+from stillroom.engines.local._batcher import Batcher, Job, Output
+from stillroom.engines.local._prefixes import BLOCK, Prompt
 from stillroom.errors import BadConfig, EngineError, EngineRefused
 
 BAD = "a grammar that does not compile"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillroom.engines._prefixes import BLOCK, Prefixes, Prompt, chain
+from stillroom.engines.local._prefixes import BLOCK, Prefixes, Prompt, chain
 
 DEMOS = list(range(1000, 1000 + 4 * BLOCK))
 

@@ -9,9 +9,9 @@ import pytest
 from dspy.lm15 import Config, FunctionTool, Message, Request, TextPart
 from pydantic import BaseModel
 
-from stillroom.engines._chat import Constraint, decoding_of, prompt_of
-from stillroom.engines._grammar import OBJECT, grammar_of
-from stillroom.engines._text import cut, tokens_within
+from stillroom.engines.local._chat import Constraint, decoding_of, prompt_of
+from stillroom.engines.local._grammar import OBJECT, grammar_of
+from stillroom.engines.local._text import cut, tokens_within
 from stillroom.errors import EngineRefused
 
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from stillroom.engines._batcher import Output
-from stillroom.engines._blocks import FACTOR, Affine, as_bytes, unpack_nibbles
-from stillroom.engines._lora import read_lora
-from stillroom.engines._prefixes import BLOCK
-from stillroom.engines._scoring import Echoes, head_of
+from stillroom.engines.local._batcher import Output
+from stillroom.engines.local._blocks import FACTOR, Affine, as_bytes, unpack_nibbles
+from stillroom.engines.local._lora import read_lora
+from stillroom.engines.local._prefixes import BLOCK
+from stillroom.engines.local._scoring import Echoes, head_of
 from stillroom.errors import BadConfig, ModelMissing
 
 MODULES = {"model.layers.0.self_attn.q_proj"}

@@ -14,6 +14,7 @@ import stillroom as st
 from stillroom.engines.files import find
 from stillroom.errors import BadConfig, BadData, ModelMissing
 from stillroom.rows import EmittedRow, Passport
+from stillroom.signatures import DataWarning
 
 TASK = world.task()
 
@@ -84,7 +85,7 @@ def test_a_head_needs_a_categorical_output(tmp_path: Path):
         text: str = dspy.InputField()
         short: str = dspy.OutputField()
 
-    with pytest.warns(UserWarning):
+    with pytest.warns(DataWarning, match="only differences above about"):
         task = st.Task(
             Summary,
             data=[{"text": f"text {number}", "short": str(number)} for number in range(60)],

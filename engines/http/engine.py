@@ -12,13 +12,13 @@ from random import Random
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
+from stillroom.engines.contract import Engine
 from stillroom.errors import BadConfig, EngineBusy, EngineError, EngineRefused
 
 from ._failures import NoSuchPath, Said, TurnedAway, Unreachable, carries_error, failure, reason
 from ._pool import LOOPBACK, Pool
 from ._retry import Backoff
 from ._wire import ChatWire
-from .contract import Engine
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stillroom.engines.files import cache_folder
 from stillroom.errors import BadConfig, ModelMissing
 
 from ._blocks import BLOCK, Affine, affine_tensors, as_bytes, unpack_nibbles
-from .files import cache_folder
 
 __all__ = ["Prepared", "prepared"]
 

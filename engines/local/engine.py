@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stillroom.engines.contract import Engine, Score
 from stillroom.errors import BadConfig, EngineBusy, EngineError, EngineRefused
 
 from ._batcher import Batcher, Job, Output
@@ -22,7 +23,6 @@ from ._prefixes import BLOCK, Prompt
 from ._scoring import Echoes, head_of
 from ._text import Vocabulary, cut, tokens_within
 from ._weights import prepared
-from .contract import Engine, Score
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response

@@ -1,0 +1,1 @@
+from engines.http.engine import *

@@ -1,0 +1,1 @@
+from engines.local.engine import *
