@@ -21,7 +21,7 @@ from stillroom.errors import EngineError
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["Engine", "Score"]
+__all__ = ["Engine", "Score", "outcomes"]
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,7 @@ class Engine(ABC):
 
     def complete_many(self, requests: Sequence[Request]) -> list[Response | EngineError]:
         """Answer all `requests`, in their order. One failure does not cost the others."""
-        futures = [self.submit(request) for request in requests]
-        answers: list[Response | EngineError] = []
-        for future in futures:
-            try:
-                answers.append(future.result())
-            except EngineError as error:
-                answers.append(error)
-        return answers
+        return outcomes([self.submit(request) for request in requests])
 
     def score(self, request: Request, continuations: Sequence[str]) -> list[Score]:
         """Log-probabilities of each of the `continuations` as the answer to `request`.
@@ -103,3 +96,14 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027 - most engines hold nothing
         """Give back threads, connections and memory. A closed engine is not used again."""
+
+
+def outcomes(futures: Sequence[Future[Response]]) -> list[Response | EngineError]:
+    """Wait for all `futures`; each gives its answer or, in its place, the engine's error."""
+    found: list[Response | EngineError] = []
+    for future in futures:
+        try:
+            found.append(future.result())
+        except EngineError as error:
+            found.append(error)
+    return found

@@ -158,24 +158,16 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """The plan as a plain JSON value."""
-        return {
-            "stillroom": VERSION,
-            "kind": "plan",
-            "digest": self.digest,
-            "model": self.model,
-            "instruction": self.instruction,
-            "format": self.format,
-            "reasoning": self.reasoning,
-            "decoding": asdict(self.decoding),
-            "demos": [asdict(demo) for demo in self.demos],
-            "shape": self.shape.as_json(),
-            "notes": dict(self.notes),
-        }
+        head = {"stillroom": VERSION, "kind": "plan", "digest": self.digest}
+        return {**head, **self._decides(), "notes": dict(self.notes)}
 
     @cached_property
     def digest(self) -> str:
         """Content hash of everything that decides what the plan asks and how it reads answers."""
-        decides = {
+        return digest(self._decides())
+
+    def _decides(self) -> dict[str, Any]:
+        return {
             "model": self.model,
             "instruction": self.instruction,
             "format": self.format,
@@ -184,7 +176,6 @@ class Plan:
             "demos": [asdict(demo) for demo in self.demos],
             "shape": self.shape.as_json(),
         }
-        return digest(decides)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:

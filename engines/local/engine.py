@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stillroom.engines.contract import Engine, Score
+from stillroom.engines.contract import Engine, Score, outcomes
 from stillroom.errors import BadConfig, EngineBusy, EngineError, EngineRefused
 
 from ._batcher import Batcher, Job, Output
@@ -126,13 +126,7 @@ class LocalEngine(Engine):
 
     def complete_many(self, requests: Sequence[Request]) -> list[Response | EngineError]:
         """Answer all `requests`, in their order; they reach the batch together."""
-        answers: list[Response | EngineError] = []
-        for future in self._queue([self._generation(request) for request in requests]):
-            try:
-                answers.append(future.result())
-            except EngineError as error:
-                answers.append(error)
-        return answers
+        return outcomes(self._queue([self._generation(request) for request in requests]))
 
     def score(self, request: Request, continuations: Sequence[str]) -> list[Score]:
         """Log-probabilities of each of the `continuations` as the answer to `request`, in nats.
