@@ -74,7 +74,7 @@ def distil(
         to: `minilm+logreg` for one categorical output, `smollm2-135m+lora` for anything.
         folder: Where the student is saved; a finished student trained on the same is reused.
         labelled: Labelled rows to train on in place of those of the two splits.
-        epochs: Of LoRA training; its default otherwise.
+        epochs: Of LoRA training, exactly; otherwise its default, and more for few rows.
         on_progress: Called with (step, steps, loss) while a LoRA student trains.
 
     Raises:
@@ -118,7 +118,8 @@ def _train_lora(
     from stillroom.engines.files import find
 
     plan = student_plan(task, "local/student@untrained")
-    settings = lora.LoraSettings() if epochs is None else lora.LoraSettings(epochs=epochs)
+    # epochs that were asked for are not stretched to the usual least number of steps
+    settings = lora.LoraSettings() if epochs is None else lora.LoraSettings(epochs=epochs, min_steps=1)
     trained = lora.train(
         find("smollm2-135m").path,
         [_conversation(plan, example) for example in examples],
