@@ -62,14 +62,15 @@ class Metered(Engine):
         """Start or find `request`. Raises `BudgetExceeded` at once when it does not fit."""
         request = _bounded(request)
         key, text = call_key(request)
-        recorded = self.store.find_call(key)
-        if recorded is not None:
-            self.found += 1
-            return _answered(recorded)
         with self._guard:
             leader = self._under_way.get(key)
             if leader is not None:
                 return _follow(leader)
+            # asked under the guard: a call is recorded before it leaves `_under_way`, so it is seen in one of the two
+            recorded = self.store.find_call(key)
+            if recorded is not None:
+                self.found += 1
+                return _answered(recorded)
             reservation = self._reserve(request)
             outer: Future[Response] = Future()
             self._under_way[key] = outer
@@ -127,7 +128,7 @@ class Metered(Engine):
         if recorded is not None:
             self.found += 1
             return [Score(*values) for values in json.loads(recorded)]
-        reservation = self._reserve(request)
+        reservation = self._reserve(request, sum(len(text.encode()) for text in continuations))
         started = time.monotonic()
         try:
             scores = self.inner.score(request, continuations)
@@ -147,11 +148,13 @@ class Metered(Engine):
 
     # -- one call ----------------------------------------------------------------
 
-    def _reserve(self, request: Request) -> Reservation:
+    def _reserve(self, request: Request, tokens_out: int | None = None) -> Reservation:
+        """Promise the call at its worst case; `tokens_out` is at most what the request allows, if not given."""
         limits = self.ledger.budget
-        if limits.tokens is None and limits.usd is None:
-            return self.ledger.reserve(0)
-        tokens_in, tokens_out = self.inner.count_tokens(request), request.config.max_tokens or DEFAULT_MAX_TOKENS
+        if limits.tokens is None and limits.usd is None and not self.inner.charges_unanswered:
+            return self.ledger.reserve(0)  # nobody will ask, and counting costs time
+        tokens_in = self.inner.count_tokens(request)
+        tokens_out = request.config.max_tokens or DEFAULT_MAX_TOKENS if tokens_out is None else tokens_out
         return self.ledger.reserve(tokens_in + tokens_out, cost_usd(self.model, tokens_in, tokens_out) or 0.0)
 
     def _start(

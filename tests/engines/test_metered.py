@@ -168,3 +168,32 @@ def test_dspy_modules_pass_the_ledger(store: Store):
             predict(question="jay?")
     assert isinstance(unwrap(caught.value), BudgetExceeded)
     assert engine.inner.served == 2
+
+
+def test_a_call_is_never_made_again_while_it_is_being_recorded(store: Store):
+    """Many threads ask for few requests, over and over, while answers come and go: each is one call."""
+    engine = metered(store, ScriptedEngine(echo, latency=0.001))
+
+    def call() -> None:
+        for number in range(40):
+            engine.complete(request(f"row {number}"))
+
+    threads = [threading.Thread(target=call) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert engine.inner.served == 40 == engine.ledger.spent.calls
+
+
+def test_an_unanswered_call_counts_at_its_worst_case_without_a_token_budget(tmp_path: Path):
+    """The bill of a killed run must hold for whatever budget it is resumed with."""
+    inner = ScriptedEngine(echo, latency=1)
+    inner.charges_unanswered = True
+    store = Store(tmp_path)
+    engine = Metered(inner, Ledger(Budget()), store, "test")
+    engine.submit(request("a question", max_tokens=50))
+    store.close()
+    with Store(tmp_path) as again:
+        assert again.spent("test").calls == 1
+        assert again.spent("test").tokens >= 50 + len("a question")
