@@ -25,6 +25,7 @@ __all__ = ["Race", "Trial", "run_race"]
 
 RUNGS = (0.15, 0.35, 0.6, 1.0)
 WORSE = 0.15  # one-sided p below which a candidate is taken to be worse than the incumbent
+ASKED = 3  # suggestions per trial at most: those tried before are no trials
 LATE = 0.35  # share of the examples after which a candidate that is behind leaves
 
 
@@ -70,7 +71,7 @@ def run_race(
         space: Turns its trials into plans.
         evaluator: Scores plans.
         examples: In the shared order.
-        trials: Candidates to ask for, the baseline included.
+        trials: Different candidates to race, the baseline included; fewer where the space has no more.
         on_trial: Called after each.
 
     Raises:
@@ -80,11 +81,16 @@ def run_race(
         study.enqueue_trial(dict(choice), skip_if_exists=True)
     race: Race | None = None
     seen: dict[str, Trial] = {}
-    for _ in range(trials):
+    for _ in range(ASKED * trials):
+        if race is not None and len(race.trials) == trials:
+            break
         asked = study.ask()
         plan = space.suggest(asked)
+        if plan.digest in seen:  # the sampler likes to repeat what was good; it learns so for free
+            _tell(study, asked, seen[plan.digest])
+            continue
         try:
-            trial = seen.get(plan.digest) or _run(asked, plan, evaluator, examples, race.best if race else None)
+            trial = _run(asked, plan, evaluator, examples, race.best if race else None)
         except BudgetExceeded as error:
             if race is None:
                 raise
@@ -100,6 +106,8 @@ def run_race(
         if on_trial is not None:
             on_trial(trial, race)
     assert race is not None
+    if len(race.trials) < trials:
+        race.ended = f"only {len(race.trials)} different candidates were suggested"
     return race
 
 

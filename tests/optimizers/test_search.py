@@ -139,3 +139,14 @@ def test_every_verb_after_another(tmp_path: Path):
     assert proof.results[0].calls == len(TASK.held_out)
     # asked again, the answers come from the store and the costs are still the whole ones
     assert st.prove(TASK, program=program).results[0].calls == len(TASK.held_out)
+
+
+def test_candidates_are_different_ones(tmp_path: Path):
+    """A suggestion that was tried before is no trial; a space with few candidates ends early and says so."""
+    program = st.compile(TASK, lm=world.engine(), run=tmp_path / "wide", settings=st.Settings(trials=15, proposals=2))
+    with Store(tmp_path / "wide") as store:
+        plans = [note["plan"] for note in store.notes("trial").values()]
+    assert len(plans) == len(set(plans)) == 15 == program.facts["trials"]
+    narrow = st.Settings(trials=60, proposals=1, formats=["bare"])
+    facts = st.compile(TASK, lm=world.engine(), run=tmp_path / "narrow", settings=narrow).facts
+    assert facts["ended"] == f"only {facts['trials']} different candidates were suggested"
