@@ -147,6 +147,6 @@ def test_candidates_are_different_ones(tmp_path: Path):
     with Store(tmp_path / "wide") as store:
         plans = [note["plan"] for note in store.notes("trial").values()]
     assert len(plans) == len(set(plans)) == 15 == program.facts["trials"]
-    narrow = st.Settings(trials=60, proposals=1, formats=["bare"])
+    narrow = st.Settings(trials=50, proposals=0, formats=["bare"])
     facts = st.compile(TASK, lm=world.engine(), run=tmp_path / "narrow", settings=narrow).facts
     assert facts["ended"] == f"only {facts['trials']} different candidates were suggested"
