@@ -31,3 +31,4 @@ task = st.Task(
 )
 budget = st.Budget(calls=2_000, minutes=15)
 recipe = st.recipes.labelled(per_label=15)
+settings = st.Settings(trials=16)
