@@ -5,6 +5,9 @@ python killed_run.py RUN LOG [LOCAL_MODEL]
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -16,12 +19,17 @@ from stillroom.engines import Engine, ScriptedEngine, open_engine
 from stillroom.engines.metered import call_key
 
 GUARD = threading.Lock()
+KILL_AT = int(os.environ.get("KILL_AT", "0"))  # the served call at which this process kills itself; 0 for never
+SERVED = itertools.count(1)
 
 
 def note(log: Path, request) -> None:
-    """One line with the call's key, on disk before the answer is given."""
+    """One line with the call's key, on disk before the answer is given; at the chosen call the process is no more."""
     with GUARD, log.open("a", encoding="utf-8") as file:
         file.write(call_key(request)[0] + "\n")
+        file.flush()
+        if next(SERVED) == KILL_AT:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def scripted(log: Path) -> Engine:

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,11 @@ from stillroom.errors import ModelMissing
 CHILD = Path(__file__).parents[1] / "killed_run.py"
 
 
-def start(run: Path, log: Path, *model: str) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent)}
-    return subprocess.Popen(
-        [sys.executable, str(CHILD), str(run), str(log), *model], env=environment, stderr=subprocess.PIPE
-    )
+def session(run: Path, log: Path, *model: str, kill_at: int = 0) -> subprocess.CompletedProcess:
+    """One session of the job; it gets SIGKILL in the middle of serving call number `kill_at`."""
+    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent), "KILL_AT": str(kill_at)}
+    command = [sys.executable, str(CHILD), str(run), str(log), *model]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def lines(log: Path) -> list[str]:
@@ -37,9 +36,9 @@ def recorded(run: Path) -> set[str]:
 
 
 def finish(run: Path, log: Path, *model: str) -> list[str]:
-    child = start(run, log, *model)
-    _, errors = child.communicate(timeout=300)
-    assert child.returncode == 0, errors.decode()
+    """Let the job end; the keys it served."""
+    ended = session(run, log, *model)
+    assert ended.returncode == 0, ended.stderr
     return lines(log)
 
 
@@ -49,12 +48,8 @@ def kill_and_go_on(tmp_path: Path, points: list[int], *model: str) -> Path:
     done: set[str] = set()
     for number, point in enumerate(points):
         log = tmp_path / f"log-{number}"
-        child = start(run, log, *model)
-        while child.poll() is None and len(lines(log)) < point:
-            time.sleep(0.002)
-        assert child.poll() is None, f"the job ended before it was killed: {child.stderr.read().decode()}"
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
+        ended = session(run, log, *model, kill_at=point)
+        assert ended.returncode == -signal.SIGKILL, f"the job was not killed: {ended.stderr}"
         assert not done & set(lines(log)), "a finished call was made again"
         done = recorded(run)
         assert done, "nothing was recorded before the kill"
