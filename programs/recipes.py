@@ -174,7 +174,7 @@ def _recombined(
             outputs: Mapping[str, Any] = {each.name: rng.choice(rows)[each.name] for each in task.shape.outputs}
         else:
             outputs = vary(rng.choice(rows), rng)
-        targets.append(Target("all", dict(outputs), style))
+        targets.append(Target("rows", dict(outputs), style))
     return targets
 
 

@@ -58,7 +58,7 @@ def writing_inputs(target: Target) -> dict[str, Any]:
 
 def _cell(example: Example, task: Task) -> str:
     label = task.shape.label_field
-    return "all" if label is None else str(example.outputs[label.name])
+    return "rows" if label is None else str(example.outputs[label.name])
 
 
 def _length(example: Example) -> str:
