@@ -25,7 +25,7 @@ __all__ = ["DataWarning", "Example", "Split", "Task", "inputs_text"]
 Split = Literal["demos", "search", "test"]
 SPLITS: tuple[Split, ...] = ("demos", "search", "test")
 LEAST: Mapping[Split, int] = {"demos": 1, "search": 8, "test": 8}
-FEW = 60  # below this many rows a paired comparison sees differences of about 12 points or more
+FEW = 60  # below this many rows a paired comparison sees differences of about 17 points or more (power 0.8)
 
 
 class DataWarning(UserWarning):
@@ -254,7 +254,7 @@ class Task:
         for split in SPLITS[1:]:
             if len(splits[split]) < FEW:
                 self._warn(
-                    f"the {split} split has {len(splits[split])} rows: with fewer than {FEW} only differences above about 12 points can be seen"
+                    f"the {split} split has {len(splits[split])} rows: with fewer than {FEW} only differences above about 17 points can be seen"
                 )
         label = self.shape.label_field
         if label is not None:

@@ -106,7 +106,7 @@ def test_too_few_rows_are_refused(count: int):
 
 def test_few_rows_warn():
     """A small test split is said to be weak."""
-    with pytest.warns(DataWarning, match="only differences above about 12 points"):
+    with pytest.warns(DataWarning, match="only differences above about 17 points"):
         Task(Mood, data=rows(80), metric=metric)
 
 
