@@ -19,7 +19,11 @@ from stillroom.engines import Engine, ScriptedEngine, open_engine
 from stillroom.engines.metered import call_key
 
 GUARD = threading.Lock()
-KILL_AT = int(os.environ.get("KILL_AT", "0"))  # the served call at which this process kills itself; 0 for never
+KILL_AT = int(
+    os.environ.get("KILL_AT", "0")
+)  # the served call of a phase at which this process kills itself; 0 for never
+KILL_IN = os.environ.get("KILL_IN", "")  # that phase: compile or emit
+PHASE = ["compile"]
 SERVED = itertools.count(1)
 
 
@@ -28,7 +32,7 @@ def note(log: Path, request) -> None:
     with GUARD, log.open("a", encoding="utf-8") as file:
         file.write(call_key(request)[0] + "\n")
         file.flush()
-        if next(SERVED) == KILL_AT:
+        if PHASE[0] == KILL_IN and next(SERVED) == KILL_AT:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -68,7 +72,8 @@ def main(run: Path, log: Path, model: str = "") -> None:
     task = world.task(90 if model else 240)
     settings = st.Settings(trials=3 if model else 8, proposals=1 if model else 2)
     program = st.compile(task, lm=engine, run=run, settings=settings)
-    program.emit(st.recipes.labelled(per_label=2 if model else 12, attempts=2), gates=st.gates.default(task, None))
+    PHASE[0] = "emit"
+    program.emit(st.recipes.labelled(per_label=6 if model else 12, attempts=2), gates=st.gates.default(task, None))
     engine.close()
 
 

@@ -18,9 +18,9 @@ from stillroom.errors import ModelMissing
 CHILD = Path(__file__).parents[1] / "killed_run.py"
 
 
-def session(run: Path, log: Path, *model: str, kill_at: int = 0) -> subprocess.CompletedProcess:
+def session(run: Path, log: Path, *model: str, phase: str = "", kill_at: int = 0) -> subprocess.CompletedProcess:
     """One session of the job; it gets SIGKILL in the middle of serving call number `kill_at`."""
-    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent), "KILL_AT": str(kill_at)}
+    environment = {**os.environ, "PYTHONPATH": str(CHILD.parent), "KILL_IN": phase, "KILL_AT": str(kill_at)}
     command = [sys.executable, str(CHILD), str(run), str(log), *model]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
@@ -42,14 +42,14 @@ def finish(run: Path, log: Path, *model: str) -> list[str]:
     return lines(log)
 
 
-def kill_and_go_on(tmp_path: Path, points: list[int], *model: str) -> Path:
-    """Kill the job at each number of served calls, then let it end; no session may serve a finished call."""
+def kill_and_go_on(tmp_path: Path, points: list[tuple[str, int]], *model: str) -> Path:
+    """Kill the job at each (phase, calls served in it), then let it end; no session may serve a finished call."""
     run = tmp_path / "killed"
     done: set[str] = set()
-    for number, point in enumerate(points):
+    for number, (phase, point) in enumerate(points):
         log = tmp_path / f"log-{number}"
-        ended = session(run, log, *model, kill_at=point)
-        assert ended.returncode == -signal.SIGKILL, f"the job was not killed: {ended.stderr}"
+        ended = session(run, log, *model, phase=phase, kill_at=point)
+        assert ended.returncode == -signal.SIGKILL, f"the job was not killed in {phase}: {ended.stderr}"
         assert not done & set(lines(log)), "a finished call was made again"
         done = recorded(run)
         assert done, "nothing was recorded before the kill"
@@ -58,32 +58,24 @@ def kill_and_go_on(tmp_path: Path, points: list[int], *model: str) -> Path:
     return run
 
 
-def test_killed_at_five_random_points_of_compile_and_emit(tmp_path: Path):
-    """With the scripted engine: zero repeated calls, the same plan, the same rows."""
+@pytest.mark.parametrize(("phase", "least", "most"), [("compile", 20, 60), ("emit", 4, 8)])
+def test_killed_at_five_random_points(tmp_path: Path, phase: str, least: int, most: int):
+    """With the scripted engine, in compile and in emit: zero repeated calls, the same plan, the same rows."""
     whole = tmp_path / "whole"
-    total = len(finish(whole, tmp_path / "log-whole"))
+    finish(whole, tmp_path / "log-whole")
     rng = random.Random(11)
-    gaps = [rng.randint(total // 12, total // 6) for _ in range(5)]
-    killed = kill_and_go_on(tmp_path, gaps)
+    killed = kill_and_go_on(tmp_path, [(phase, rng.randint(least, most)) for _ in range(5)])
     for name in ("plan.json", "baseline.json", "rows.jsonl", "rejects.jsonl"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_while_emitting(tmp_path: Path, seed: int):
-    """Kills that fall late, in the emission, end in the same rows too."""
-    whole = tmp_path / "whole"
-    total = len(finish(whole, tmp_path / "log-whole"))
-    rng = random.Random(seed)
-    killed = kill_and_go_on(tmp_path, [total - rng.randint(30, 45), 8, 8])
-    assert (killed / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
-
-
 @pytest.mark.model
 def test_the_local_engine_repeats_no_finished_call(tmp_path: Path):
-    """With a real model: whatever was answered before a kill is not asked again."""
+    """With a real model, five kills in compile and five in emit: what was answered is not asked again."""
     try:
         find("smollm2-135m")
     except ModelMissing as error:
         pytest.skip(f"no local model: {error}")
-    kill_and_go_on(tmp_path, [12, 12, 12], "smollm2-135m")
+    rng = random.Random(11)
+    points = [("compile", rng.randint(5, 12)) for _ in range(5)] + [("emit", 3)] * 5
+    kill_and_go_on(tmp_path, points, "smollm2-135m")
