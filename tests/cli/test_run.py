@@ -9,12 +9,14 @@ import pytest
 import scripted_world as world
 from scripted_cli import write_task
 
-from stillroom.evals import Embedder
+from stillroom.evals import Embedder, default_embedder
 
 
 @pytest.fixture(autouse=True)
 def words(model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Embed by counting words: no model file is read."""
+    # the process shares its embedders: one that an earlier test asked for its digest would keep the real one
+    default_embedder.cache_clear()
     embedder = world.WordEmbedder()
     monkeypatch.setattr(Embedder, "embed", lambda self, texts: embedder.embed(texts))
     monkeypatch.setattr(Embedder, "digest", embedder.digest)
