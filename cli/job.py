@@ -35,6 +35,7 @@ class Job:
         run: The run folder.
         lm: The model that was asked for by option, or `None`.
         file_lm: The model that the task file names, or `None`.
+        prompt_lm: The model that writes proposals; `None` for the same.
         budget: Limits of each phase.
         settings: How to search.
         recipe: What to emit.
@@ -48,6 +49,7 @@ class Job:
     run: Path
     lm: str | None
     file_lm: str | None
+    prompt_lm: str | None
     budget: Budget
     settings: Settings
     recipe: Recipe
@@ -71,6 +73,7 @@ def read_job(args: Namespace) -> Job:
         run=args.run or Path("runs") / (f"{file.task.name}-quick" if quick else file.task.name),
         lm=given.get("lm") or (QUICK_LM if quick else None),
         file_lm=file.lm,
+        prompt_lm=given.get("prompt_lm") or file.prompt_lm,
         budget=_budget(file, given),
         settings=_settings(file, given, quick),
         recipe=_recipe(file, given, quick),
@@ -94,7 +97,7 @@ def _settings(file: TaskFile, given: dict[str, Any], quick: bool) -> Settings:
     settings = file.settings or Settings()
     if quick:
         settings = replace(settings, trials=min(settings.trials, QUICK_TRIALS))
-    options = {name: given[name] for name in ("trials", "seed") if given.get(name) is not None}
+    options = {name: given[name] for name in ("trials", "seed", "prefer") if given.get(name) is not None}
     return replace(settings, **options)
 
 

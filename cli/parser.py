@@ -40,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     _prove(verbs)
     _run(verbs)
     _report(verbs)
+    _sweep(verbs)
     _models(verbs)
     _doctor(verbs)
     return parser
@@ -87,6 +88,10 @@ def _budget(verb: argparse.ArgumentParser) -> None:
 
 def _search(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--trials", type=int, metavar="N", help="candidates to race, the baseline included")
+    verb.add_argument("--prompt-lm", metavar="MODEL", help="another model to write proposals (default: the same)")
+    verb.add_argument(
+        "--prefer", metavar="RULE", help="score (default), within:POINTS[:COST] or under:AMOUNT[:COST]; tokens, usd or seconds"
+    )
 
 
 def _seed(verb: argparse.ArgumentParser) -> None:
@@ -145,6 +150,20 @@ def _report(verbs: Any) -> None:
     verb.add_argument(
         "--out", type=Path, metavar="FILE", help="where to write (default: report.html in the run folder)"
     )
+
+
+def _sweep(verbs: Any) -> None:
+    verb = _verb(verbs, "sweep", "compare strategies on tasks, models, budgets and seeds", home="sweep")
+    verb.epilog = "exit code 6: some cells failed, the others are done; run it again to go on, or with --retry"
+    verb.add_argument("spec", metavar="SPEC", type=Path, help="a TOML file, or a Python file that defines `sweep`")
+    verb.add_argument("--folder", type=Path, metavar="FOLDER", help="where cells lie (default: sweeps/<name>)")
+    verb.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one model each (default: 1)")
+    verb.add_argument("--worker", action="store_true", help="be one more worker of a sweep that others began")
+    text = "postgresql://..., mysql://..., sqlite:///FILE or grpc://HOST:PORT (default: sweep.log in the folder)"
+    verb.add_argument("--storage", metavar="URL", help=f"the shared queue: {text}")
+    verb.add_argument("--retry", action="store_true", help="try every failed cell again, not only those of outages")
+    verb.add_argument("--dry-run", action="store_true", help="list the cells and their worst case; run nothing")
+    verb.add_argument("--progress", action="store_true", help="draw a progress bar even where there is no terminal")
 
 
 def _models(verbs: Any) -> None:

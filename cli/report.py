@@ -109,8 +109,8 @@ def _search(facts: Facts, plan: Plan | None) -> dict[str, Any] | None:
                 "number": number,
                 "instruction_number": instructions.setdefault(trial["instruction"], len(instructions) + 1),
                 "repeats": first.get(trial["plan"]),
-                "demos_drawn": trial["params"].get("traces" if trial["params"].get("reasoning") else "demos", ""),
-                "chosen": _choices(trial["params"]),
+                "demos_drawn": trial["params"].get("demos", ""),
+                "chosen": ", ".join(filter(None, (_choices(trial["params"]), trial.get("origin")))),
             }
         )
         first.setdefault(trial["plan"], number)
@@ -134,6 +134,8 @@ def _choices(params: Mapping[str, Any]) -> str:
         said.append("reasoning")
     if "constrained" in params:
         said.append("constrained" if params["constrained"] else "free")
+    if params.get("scored"):
+        said.append("labels scored")
     if params.get("temperature"):
         said.append(f"temperature {params['temperature']:g}")
     return ", ".join(said)

@@ -70,7 +70,7 @@ def _scores(figure: Any, layout: str, trials: Sequence[Mapping[str, Any]], winne
     upper.step(numbers, so_far, where="post", color=GREEN, linewidth=1.2, zorder=2)
     for wanted, marker, face, colour in ((True, "o", BLUE, BLUE), (False, "x", RED, RED)):
         at = [place for place, each in enumerate(done) if each is wanted]
-        label = "complete" if wanted else "pruned"
+        label = "complete" if wanted else "dropped"
         if at:
             xs, ys = [numbers[place] for place in at], [trials[place]["mean"] for place in at]
             upper.plot(xs, ys, marker, markersize=6, mfc=face, mec=colour, mew=1.3, label=label, zorder=3)

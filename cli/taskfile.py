@@ -33,6 +33,7 @@ class TaskFile:
     Attributes:
         task: The task.
         lm: A model, as `stillroom.open_engine` takes it.
+        prompt_lm: Another model to write proposals.
         budget: Limits of each phase.
         settings: How to search.
         recipe: What to emit.
@@ -43,6 +44,7 @@ class TaskFile:
 
     task: Task
     lm: str | None = None
+    prompt_lm: str | None = None
     budget: Budget | None = None
     settings: Settings | None = None
     recipe: Recipe | None = None
@@ -125,6 +127,7 @@ def _check(path: Path, name: str, value: Any) -> None:
     kinds: dict[str, tuple[Any, str]] = {
         "task": (Task, "a stillroom.Task"),
         "lm": (str, "a model's name"),
+        "prompt_lm": (str, "a model's name"),
         "budget": (Budget, "a stillroom.Budget"),
         "settings": (Settings, "stillroom.Settings"),
         "recipe": (Recipe, "a recipe such as stillroom.recipes.labelled(50)"),

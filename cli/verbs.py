@@ -21,6 +21,7 @@ from .students import emitted_rows, saved, seats, train
 from .watched import Watched, stoppable
 
 if TYPE_CHECKING:
+    from stillroom.engines import Engine
     from stillroom.optimizers import Program, Proof
     from stillroom.programs import Emitted
 
@@ -116,9 +117,16 @@ def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
     from stillroom.optimizers import compile as compile_task
 
     job = desk.job
-    program = compile_task(
-        job.task, lm=desk.engine, run=job.run, budget=job.budget, settings=job.settings, on_progress=desk.bars.report
-    )
+    with _prompter(desk) as prompter:
+        program = compile_task(
+            job.task,
+            lm=desk.engine,
+            prompt_lm=prompter,
+            run=job.run,
+            budget=job.budget,
+            settings=job.settings,
+            on_progress=desk.bars.report,
+        )
     desk.bars.done()
     plan, facts = program.plan, program.facts
     value = {
@@ -269,6 +277,21 @@ def _desk(job: Job, screen: Screen, lm: str) -> Iterator[Desk]:
             engine = Watched(inner, bars.spend)
             with stoppable(engine):
                 yield Desk(job, engine, bars, screen)
+    finally:
+        inner.close()
+
+
+@contextmanager
+def _prompter(desk: Desk) -> Iterator[Engine | None]:
+    """The engine that writes proposals, if it is another one. What it has under way is recorded when the phase ends."""
+    from stillroom.engines import open_engine
+
+    if desk.job.prompt_lm is None:
+        yield None
+        return
+    inner = open_engine(desk.job.prompt_lm)
+    try:
+        yield inner
     finally:
         inner.close()
 

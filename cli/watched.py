@@ -73,6 +73,16 @@ class Watched(Engine):
         finally:
             self._settled(None)
 
+    def score_many(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[list[Score] | EngineError]:
+        """As the inner engine does."""
+        self.check()
+        with self._changed:
+            self.under_way += 1
+        try:
+            return self.inner.score_many(requests, continuations)
+        finally:
+            self._settled(None)
+
     def count_tokens(self, request: Request) -> int:
         """As the inner engine counts."""
         return self.inner.count_tokens(request)

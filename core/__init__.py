@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from stillroom.optimizers import load_program as load_program
     from stillroom.optimizers import load_student as load_student
     from stillroom.optimizers import prove as prove
+    from stillroom.optimizers.sweep import Sweep as Sweep
+    from stillroom.optimizers.teleprompt import Compile as Compile
+    from stillroom.optimizers.teleprompt import load_module as load_module
     from stillroom.programs import Plan as Plan
     from stillroom.programs import recipes as recipes
     from stillroom.signatures import Input as Input
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Budget": "ledger",
+    "Compile": "optimizers.teleprompt",
     "Engine": "engines",
     "Input": "signatures",
     "Output": "signatures",
@@ -46,6 +50,7 @@ _HOME = {
     "Settings": "optimizers",
     "Signature": "signatures",
     "Student": "optimizers",
+    "Sweep": "optimizers.sweep",
     "Task": "signatures",
     "Verdict": "evals",
     "compile": "optimizers",
@@ -56,6 +61,7 @@ _HOME = {
     "expression": "evals",
     "fields": "evals",
     "gates": "evals",
+    "load_module": "optimizers.teleprompt",
     "load_program": "optimizers",
     "load_student": "optimizers",
     "normalised": "evals",
@@ -67,6 +73,7 @@ _HOME = {
 
 __all__ = [
     "Budget",
+    "Compile",
     "Engine",
     "Input",
     "Output",
@@ -75,6 +82,7 @@ __all__ = [
     "Settings",
     "Signature",
     "Student",
+    "Sweep",
     "Task",
     "Verdict",
     "compile",
@@ -85,6 +93,7 @@ __all__ = [
     "expression",
     "fields",
     "gates",
+    "load_module",
     "load_program",
     "load_student",
     "normalised",

@@ -49,6 +49,7 @@ class Engine(ABC):
         supports_response_schema: Whether a JSON schema constrains decoding; DSPy asks before it sends one.
         supports_function_calling: Whether native tool calls work; DSPy asks before it sends tools.
         supports_regex: Whether `config.extensions` may hold a `regex` or `grammar` that constrains decoding.
+        supports_scores: Whether `score` works.
         supported_params: Sampling settings that are honoured; DSPy asks.
         charges_unanswered: Whether a request whose answer was never seen may still be billed.
     """
@@ -59,6 +60,7 @@ class Engine(ABC):
     charges_unanswered: bool = True
     supports_response_schema: bool = True
     supports_regex: bool = False
+    supports_scores: bool = False
     supports_function_calling: bool = False
     supported_params: frozenset[str] = frozenset(
         {"temperature", "max_tokens", "top_p", "top_k", "stop", "seed", "logprobs", "response_format"}
@@ -87,6 +89,20 @@ class Engine(ABC):
             NotImplementedError: If this engine cannot see log-probabilities of given text.
         """
         raise NotImplementedError(f"{self.model} cannot score given continuations")
+
+    def score_many(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[list[Score] | EngineError]:
+        """Score the same `continuations` for all `requests`, in their order. One failure does not cost the others.
+
+        Raises:
+            NotImplementedError: As `score` does.
+        """
+        found: list[list[Score] | EngineError] = []
+        for request in requests:
+            try:
+                found.append(self.score(request, continuations))
+            except EngineError as error:
+                found.append(error)
+        return found
 
     def count_tokens(self, request: Request) -> int:
         """An upper bound of the prompt's tokens: a byte-level vocabulary has no token under one byte."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from stillroom.errors import BadConfig, BudgetExceeded, EngineError
 from stillroom.ledger import Ledger, Reservation, Spent
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MAX_TOKENS", "Metered", "call_key"]
 
 DEFAULT_MAX_TOKENS = 1024
+
+_Promise: TypeAlias = "tuple[str, Request, Reservation]"
 
 
 class Metered(Engine):
@@ -52,6 +54,7 @@ class Metered(Engine):
         self.max_concurrency = inner.max_concurrency
         self.supports_response_schema = inner.supports_response_schema
         self.supports_regex = inner.supports_regex
+        self.supports_scores = inner.supports_scores
         self.supports_function_calling = inner.supports_function_calling
         self.supported_params = inner.supported_params
         self.found = 0
@@ -123,24 +126,35 @@ class Metered(Engine):
 
     def score(self, request: Request, continuations: Sequence[str]) -> list[Score]:
         """Score `continuations`; recorded and charged as one call each."""
-        key = digest({"score": call_key(_bounded(request))[0], "continuations": list(continuations)}, 32)
-        recorded = self.store.find_call(key)
-        if recorded is not None:
-            self.found += 1
-            return [Score(*values) for values in json.loads(recorded)]
-        reservation = self._reserve(request, sum(len(text.encode()) for text in continuations))
-        started = time.monotonic()
-        try:
-            scores = self.inner.score(request, continuations)
-        except BaseException:
-            self.ledger.release(reservation)
-            raise
-        tokens = self.inner.count_tokens(request) + sum(score.tokens for score in scores)
-        cost = Spent(1, tokens, 0, cost_usd(self.model, tokens, 0) or 0.0, time.monotonic() - started)
-        text = canonical([[score.continuation, score.total, score.tokens] for score in scores])
-        self.store.finish_call(key, self.phase, self.model, canonical({"score": list(continuations)}), text, cost)
-        self.ledger.settle(reservation, cost)
-        return scores
+        (found,) = self.score_many([request], continuations)
+        if isinstance(found, EngineError):
+            raise found
+        return found
+
+    def score_many(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[list[Score] | EngineError]:
+        """Score `continuations` for all `requests`, at most `max_concurrency` of them at once.
+
+        Raises:
+            BudgetExceeded: When the rest does not fit; what fitted was scored and recorded first.
+        """
+        keys = [_score_key(request, continuations) for request in requests]
+        wanted = dict(zip(keys, requests, strict=True))  # equal requests are one call
+        known: dict[str, list[Score] | EngineError] = {}
+        for key in wanted:
+            recorded = self.store.find_call(key)
+            if recorded is not None:
+                self.found += 1
+                known[key] = [Score(*values) for values in json.loads(recorded)]
+        missing = [(key, request) for key, request in wanted.items() if key not in known]
+        while missing:
+            promised, full = self._promised(missing[: self.max_concurrency], continuations)
+            known |= self._scored(promised, continuations)
+            missing = missing[len(promised) :]
+            if full is not None:
+                if not full.pending:
+                    raise full
+                self.ledger.wait()
+        return [known[key] for key in keys]
 
     def count_tokens(self, request: Request) -> int:
         """As the inner engine counts."""
@@ -216,6 +230,47 @@ class Metered(Engine):
         )
         return Spent(1, tokens_in, tokens_out, cost_usd(self.model, tokens_in, tokens_out) or 0.0, seconds)
 
+    # -- one batch of scores ---------------------------------------------------------
+
+    def _promised(
+        self, batch: Sequence[tuple[str, Request]], continuations: Sequence[str]
+    ) -> tuple[list[_Promise], BudgetExceeded | None]:
+        """Reserve as many calls of `batch` as fit; with the reason if not all do."""
+        longest = sum(len(text.encode()) for text in continuations)
+        promised: list[_Promise] = []
+        for key, request in batch:
+            try:
+                promised.append((key, request, self._reserve(request, longest)))
+            except BudgetExceeded as error:
+                return promised, error
+        return promised, None
+
+    def _scored(self, batch: Sequence[_Promise], continuations: Sequence[str]) -> dict[str, list[Score] | EngineError]:
+        """Score, record and settle what was promised."""
+        started, left = time.monotonic(), list(batch)
+        known: dict[str, list[Score] | EngineError] = {}
+        try:
+            answers = self.inner.score_many([request for _, request, _ in batch], continuations) if batch else []
+            seconds = (time.monotonic() - started) / max(len(batch), 1)
+            for (key, request, reservation), scores in zip(batch, answers, strict=True):
+                known[key] = scores
+                if isinstance(scores, EngineError):
+                    self.store.fail_call(key, self.phase, self.model, str(scores))
+                    self.ledger.release(reservation)
+                else:
+                    tokens = self.inner.count_tokens(request) + sum(score.tokens for score in scores)
+                    cost = Spent(1, tokens, 0, cost_usd(self.model, tokens, 0) or 0.0, seconds)
+                    text = canonical([[score.continuation, score.total, score.tokens] for score in scores])
+                    asked = canonical({"score": list(continuations), "of": json.loads(call_key(_bounded(request))[1])})
+                    self.store.finish_call(key, self.phase, self.model, asked, text, cost)
+                    self.ledger.settle(reservation, cost)
+                left.pop(0)
+        except BaseException:
+            for _, _, reservation in left:
+                self.ledger.release(reservation)
+            raise
+        return known
+
     # -- waiting -------------------------------------------------------------------
 
     def _submit_when_it_fits(self, request: Request) -> Future[Response]:
@@ -246,6 +301,10 @@ def _bounded(request: Request) -> Request:
     if request.config.max_tokens is not None:
         return request
     return replace(request, config=replace(request.config, max_tokens=DEFAULT_MAX_TOKENS))
+
+
+def _score_key(request: Request, continuations: Sequence[str]) -> str:
+    return digest({"score": call_key(_bounded(request))[0], "continuations": list(continuations)}, 32)
 
 
 def call_key(request: Request) -> tuple[str, str]:

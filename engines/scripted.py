@@ -71,6 +71,7 @@ class ScriptedEngine(Engine):
         self.supports_response_schema = supports_response_schema
         self.supports_function_calling = supports_function_calling
         self.supports_regex = supports_regex
+        self.supports_scores = score is not None
         self.served = 0
         self._answer, self._fail, self._score, self._latency = answer, fail, score, latency
         self._log = Path(log) if log is not None else None

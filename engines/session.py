@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,26 @@ class Session:
     store: Store
     ledger: Ledger
     engine: Metered
+    _others: list[Metered] = field(default_factory=list, repr=False, compare=False)
+
+    def beside(self, engine: Engine) -> Metered:
+        """A second engine (of proposals, say) on the same store, ledger and phase; `engine` is not closed at the end.
+
+        The session's own engine where both are the same model, so that equal requests are one call.
+
+        Raises:
+            BadConfig: If the budget is in dollars and the model has no known price.
+        """
+        for known in (self.engine, *self._others):
+            if known.model == engine.model:
+                return known
+        self._others.append(Metered(engine, self.ledger, self.store, self.engine.phase))
+        return self._others[-1]
+
+    def drain(self) -> None:
+        """Wait until every call under way is recorded."""
+        for metered in (self.engine, *self._others):
+            metered.drain()
 
 
 @contextmanager
@@ -45,8 +65,8 @@ def open_session(
     with Store(run) as store:
         store.claim(phase, {"model": engine.model, **fingerprint})
         ledger = Ledger(budget or Budget(), store.spent(phase))
-        metered = Metered(engine, ledger, store, phase)
+        session = Session(store, ledger, Metered(engine, ledger, store, phase))
         try:
-            yield Session(store, ledger, metered)
+            yield session
         finally:
-            metered.drain()  # what is under way is paid for: record it before the store closes
+            session.drain()  # what is under way is paid for: record it before the store closes

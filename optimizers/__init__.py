@@ -6,7 +6,8 @@ from .distil import STUDENTS, Student, distil, load_student
 from .program import Program, load_program, prove
 from .program import compile_task as compile
 from .proof import Comparison, Proof, Result, prove_systems
-from .search import Progress, Settings
+from .search import Progress
+from .settings import Settings
 from .systems import HeadSystem, PlanSystem, System
 
 __all__ = [

@@ -13,9 +13,9 @@ from stillroom.rows import EmittedRow
 from stillroom.signatures import Example, Task
 from stillroom.values import pretty, write_atomic
 
-from .space import baseline_plan
 from .students import lora
 from .systems import HeadSystem, PlanSystem, label_name
+from .task_subject import baseline_plan
 
 if TYPE_CHECKING:
     import dspy

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillroom.engines import Engine, open_engine, open_session
-from stillroom.errors import BadConfig
+from stillroom.errors import BadConfig, EngineError
 from stillroom.evals import Embedder, Verdict, default_embedder
 from stillroom.evals.gates import Candidate, Gate, default
 from stillroom.ledger import Budget
 from stillroom.programs import Emitted, Plan, Recipe, blind, either, emit_rows
+from stillroom.programs.answers import answer_many
 from stillroom.programs.export import save_emitted
-from stillroom.signatures import Task
+from stillroom.signatures import Task, Unparsed
 from stillroom.values import digest
 
 from .distil import Student
+from .front import amount
 from .proof import Proof, prove_systems
-from .search import Progress, Settings, search_plan, settings_value
+from .search import Compiled, Progress, search
+from .settings import COSTS, Settings, settings_value
 from .systems import PlanSystem, System
+from .task_subject import TaskSubject
 
 if TYPE_CHECKING:
     import dspy
@@ -50,8 +54,13 @@ class Program:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, **inputs: Any) -> dict[str, Any]:
-        """Answer one row, outside any budget. Raises `Unparsed` if the answer does not fit."""
-        return self.plan.read(self.engine.complete(self.plan.render(inputs)))
+        """Answer one row, outside any budget. Raises `Unparsed` if the answer does not fit, `EngineError` without one."""
+        (answer,) = answer_many(self.plan, self.engine, [inputs])
+        if isinstance(answer, EngineError):
+            raise answer
+        if answer.outputs is None:
+            raise Unparsed(answer.problem)
+        return answer.outputs
 
     def module(self) -> dspy.Module:
         """The program as a DSPy module on its own engine."""
@@ -102,6 +111,7 @@ def compile_task(
     task: Task,
     *,
     lm: str | Engine,
+    prompt_lm: str | Engine | None = None,
     run: Path | str | None = None,
     budget: Budget | None = None,
     settings: Settings | None = None,
@@ -112,6 +122,7 @@ def compile_task(
     Args:
         task: Signature, rows and metric.
         lm: An engine, or a name as `stillroom.engines.open_engine` takes it.
+        prompt_lm: Writes the proposals, under the same budget; `lm` by default.
         run: Folder of the run; `runs/<task name>` by default. An interrupted compile goes on there.
         budget: Hard limits of the search.
         settings: How to search.
@@ -122,24 +133,50 @@ def compile_task(
         BudgetExceeded, EngineError: Finished calls are kept, and a second call goes on.
     """
     engine = open_engine(lm) if isinstance(lm, str) else lm
+    prompter = open_engine(prompt_lm) if isinstance(prompt_lm, str) else prompt_lm
     settings = settings or Settings()
     run = Path(run) if run is not None else Path("runs") / task.name
     fingerprint = {**task.fingerprint, "settings": digest(settings_value(settings))}
+    if prompter is not None:
+        fingerprint["prompt model"] = prompter.model
     with open_session(engine, run, "compile", fingerprint, budget) as session:
-        found = search_plan(task, session, settings, on_progress)
-        facts = {
-            "established": found.established,
-            "p": found.p,
-            "verdict": found.verdict,
-            "best": found.best.mean,
-            "baseline": found.race.baseline.mean,
-            "trials": len(found.race.trials),
-            "ended": found.race.ended,
-        }
+        subject = TaskSubject(task, session.engine, session.store, settings)
+        found = search(subject, session, settings, session.beside(prompter) if prompter else None, on_progress)
+        facts = _facts(found)
         session.store.put_note("compile", "latest", facts)
-    found.plan.save(run / "plan.json")
-    found.baseline.save(run / "baseline.json")
-    return Program(task, found.plan, found.baseline, engine, run, found.verdict, facts)
+    plan: Plan = replace(found.winner.program, notes=found.notes)
+    baseline: Plan = found.baseline.candidate.program
+    plan.save(run / "plan.json")
+    baseline.save(run / "baseline.json")
+    for place, trial in enumerate(found.front):
+        front: Plan = trial.candidate.program
+        front.save(run / "front" / f"{place}.json")
+    return Program(task, plan, baseline, engine, run, found.verdict, facts)
+
+
+def _facts(found: Compiled) -> dict[str, Any]:
+    """What the search found, for reports."""
+    evidence = found.evidence
+    return {
+        "established": found.established,
+        "p": found.p,
+        "verdict": found.verdict,
+        "best": found.best.mean,
+        "baseline": found.baseline.mean,
+        "announced": found.announced.mean,
+        "trials": len(found.trials),
+        "ended": found.ended,
+        "evidence": None if evidence is None else asdict(evidence),
+        "front": [
+            {
+                "trial": trial.number,
+                "score": trial.mean,
+                "demos": sum(len(choice.demos) for choice in trial.candidate.choices.values()),
+                **{cost: amount(trial, cost) for cost in COSTS},
+            }
+            for trial in found.front
+        ],
+    }
 
 
 def load_program(task: Task, run: Path | str, lm: str | Engine) -> Program:

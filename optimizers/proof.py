@@ -36,6 +36,8 @@ class Result:
         unparsed: Share of answers that did not parse, 0..1.
         calls, tokens, seconds: What answering the split cost.
         rows_per_second: Rows answered a second; `None` when nothing had to be answered.
+        optimism: Score on the search rows minus score here: what picking by those rows flattered.
+            `None` where nothing was picked by them.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Result:
     tokens: int
     seconds: float
     rows_per_second: float | None
+    optimism: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,11 @@ class Proof:
             limits.append(
                 f"The test split of this run was opened for {self.opened} different sets of systems: choices made after looking weaken it."
             )
+        limits += [
+            f"Optimism of {each.name}: {each.score + each.optimism:.3f} on the search rows, {each.score:.3f} here ({each.optimism:+.3f})."
+            for each in self.results
+            if each.optimism is not None
+        ]
         return (*(comparison.words for comparison in self.comparisons), *limits)
 
     def frame(self) -> pd.DataFrame:
@@ -159,7 +167,10 @@ def prove_systems(
                 on_progress(place, len(systems), system.name)
             answered[system.name] = system.answer(task, examples, store, ledger)
         kept = _verified([outcomes for outcomes, _ in answered.values()])
-        results = tuple(_result(name, outcomes, kept, cost) for name, (outcomes, cost) in answered.items())
+        searched = {system.name: getattr(system, "search_score", None) for system in systems}
+        results = tuple(
+            _result(name, outcomes, kept, cost, searched[name]) for name, (outcomes, cost) in answered.items()
+        )
         scores = {name: [outcomes[row].score for row in kept] for name, (outcomes, _) in answered.items()}
         opened = len(store.notes("opened"))
         proof = Proof(
@@ -185,13 +196,17 @@ def _verified(answered: Sequence[Sequence[Outcome]]) -> list[int]:
     return rows
 
 
-def _result(name: str, answered: Sequence[Outcome], kept: Sequence[int], cost: Cost) -> Result:
+def _result(
+    name: str, answered: Sequence[Outcome], kept: Sequence[int], cost: Cost, searched: float | None
+) -> Result:
     outcomes = [answered[row] for row in kept]
     interval = bootstrap_mean([outcome.score for outcome in outcomes], seed=0)
     unparsed = sum(outcome.kind == "unparsed" for outcome in outcomes) / len(outcomes)
     speed = len(answered) / cost.seconds if cost.seconds else None
+    score = mean_score(outcomes)
+    optimism = None if searched is None else searched - score
     return Result(
-        name, mean_score(outcomes), interval.low, interval.high, unparsed, cost.calls, cost.tokens, cost.seconds, speed
+        name, score, interval.low, interval.high, unparsed, cost.calls, cost.tokens, cost.seconds, speed, optimism
     )
 
 

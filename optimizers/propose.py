@@ -1,124 +1,224 @@
-"""Propose instructions, grounded in the signature, labelled rows and the baseline's mistakes.
+"""Propose instructions: grounded in the data, by reflection on failures, by crossing two good ones.
 
-Every proposal is made by a plan of its own, so that it is recorded, budgeted and
-repeatable like any other call. Only rows of the demos split are shown.
+Every proposal is asked for by a plan of its own, so that it is recorded, budgeted and
+repeatable like any other call. Only rows of the demos split are ever shown.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from stillroom.engines import Engine
 from stillroom.errors import EngineError
 from stillroom.programs import Decoding, Outcome, Plan
-from stillroom.signatures import Example, Field, Shape, Task, Unparsed
-from stillroom.signatures.formats import user_text
+from stillroom.signatures import Example, Field, Shape, Unparsed, inputs_text
 
-__all__ = ["proposals", "sound"]
+from .subject import Part, Subject
+
+__all__ = ["Proposer", "sound"]
 
 TEXT = {"type": "string"}
-LONGEST = 1500  # characters; a longer instruction is mostly repetition
+LONGEST = 1_500  # characters; a longer instruction is mostly repetition
+REWRITTEN = 600  # characters; a longer declared instruction holds facts (tools, forms) and is kept behind the new one
+SHOWN = 400  # characters of one value in a prompt
+SHINGLE = 8  # words in a row that a proposal may not share with a data row
 META = re.compile(
-    r"^\s*(sure|certainly|here (is|are)|as an ai|okay|of course)\b|improved instruction|\[\[ ##", re.IGNORECASE
+    r"^\s*(sure|certainly|here (is|are)|as an ai|okay|of course|the (new|improved|better) instruction)\b"
+    r"|improved instruction|current instruction|\[\[ ##|</?[a-z_]+>\s*$|```",
+    re.IGNORECASE,
+)
+CUT = re.compile(r"(,|:|\b(and|or|the|a|an|of|to|with|in|is|that|for))\s*$", re.IGNORECASE)
+
+IMPROVE = (
+    "You improve the instruction given to a language model. Write a better instruction in at most six sentences: "
+    "say what to decide, the rules that the data show, and how to avoid mistakes. "
+    "State general rules; do not quote the examples."
 )
 
 
-def proposals(task: Task, engine: Engine, tried: Mapping[str, Outcome], count: int, seed: int) -> list[str]:
-    """The task's own instruction first, then up to `count` + 1 sound proposals.
+@dataclass(frozen=True)
+class Proposer:
+    """Ask a prompt model for instructions of one subject.
 
     Args:
-        task: What the instruction is for.
-        engine: Writes the proposals.
-        tried: What the baseline made of rows of the demos split, by example id.
-        count: Rewritten instructions to ask for.
+        subject: Whose parts are instructed.
+        engine: Writes the proposals; it may be another model than the one that answers.
         seed: Of rows shown and of sampling.
-
-    Raises:
-        EngineError: If the engine failed for good.
-        BudgetExceeded: If the budget ends first.
     """
-    own = task.shape.instruction
-    guided = [_guide(task, engine, tried)] if task.shape.label_field else []
-    rewritten = _rewrite(task, engine, tried, count, seed)
-    return list(dict.fromkeys([own, *(text for text in guided + rewritten if text)]))
+
+    subject: Subject
+    engine: Engine
+    seed: int
+
+    def grounded(self, part: Part, history: Sequence[tuple[str, float]], number: int) -> str | None:
+        """A rewrite from the signature, the program, a summary of the data and past scores (cf. MIPRO, arXiv 2406.11695)."""
+        rng = random.Random(f"{self.seed}/grounded/{number}")
+        rows = rng.sample(list(self.subject.demos), min(6, len(self.subject.demos)))
+        return self._ask(
+            part,
+            Shape(
+                "GroundedInstruction",
+                IMPROVE,
+                tuple(Field(name, TEXT) for name in ("current", "program", "data", "examples", "past_scores")),
+                (Field("instruction", TEXT),),
+            ),
+            {
+                "current": part.instruction,
+                "program": self._program(part),
+                "data": self._summary(part),
+                "examples": "\n".join(self._row(part, row) for row in rows),
+                "past_scores": _history(history),
+            },
+            number,
+        )
+
+    def reflected(
+        self, part: Part, instruction: str, tried: Sequence[tuple[Example, Outcome]], number: int
+    ) -> str | None:
+        """A mutation of `instruction` by reflection on concrete failures and their reasons (cf. GEPA, arXiv 2507.19457)."""
+        rng = random.Random(f"{self.seed}/reflected/{number}")
+        wrong = [(example, outcome) for example, outcome in tried if outcome.score < 1]
+        right = [(example, outcome) for example, outcome in tried if outcome.score == 1]
+        if not wrong:
+            return None
+        shown = rng.sample(wrong, min(5, len(wrong)))
+        kept = rng.sample(right, min(2, len(right)))
+        return self._ask(
+            part,
+            Shape(
+                "ReflectedInstruction",
+                f"{IMPROVE} Study each failure and its reason, find what the instruction lacks, and keep what works.",
+                tuple(Field(name, TEXT) for name in ("current", "program", "failures", "successes")),
+                (Field("instruction", TEXT),),
+            ),
+            {
+                "current": instruction,
+                "program": self._program(part),
+                "failures": "\n".join(self._failure(part, *each) for each in shown),
+                "successes": "\n".join(self._row(part, example) for example, _ in kept) or "(none)",
+            },
+            number,
+        )
+
+    def crossed(self, part: Part, first: tuple[str, float], second: tuple[str, float], number: int) -> str | None:
+        """One instruction with the best of two."""
+        return self._ask(
+            part,
+            Shape(
+                "CrossedInstruction",
+                f"{IMPROVE} Join what is best in the two instructions into one.",
+                tuple(Field(name, TEXT) for name in ("first", "second", "data")),
+                (Field("instruction", TEXT),),
+            ),
+            {
+                "first": f"{first[0]}\n(score {first[1]:.3f})",
+                "second": f"{second[0]}\n(score {second[1]:.3f})",
+                "data": self._summary(part),
+            },
+            number,
+        )
+
+    def guide(self, part: Part, tried: Sequence[tuple[Example, Outcome]]) -> str | None:
+        """The declared instruction with one sentence on each label, written from its rows and near misses."""
+        name = part.outputs[-1]
+        shape = Shape(
+            "DefineLabel",
+            f"A task says: {part.instruction}\nDefine one {name} in one sentence of at most 25 words, so that nobody confuses "
+            "it with the others. Describe what belongs to it in general; do not quote the examples.",
+            (Field(name, TEXT), Field("examples", TEXT), Field("not_to_be_confused_with", TEXT)),
+            (Field("definition", TEXT),),
+        )
+        plan = Plan(shape, self.engine.model, shape.instruction, decoding=Decoding(max_tokens=80))
+        requests = []
+        for label in part.labels:
+            rows = [row for row in self.subject.demos if str(row.outputs.get(name)) == label][:8]
+            confused = {
+                str(step.outputs.get(name))
+                for row, outcome in tried
+                if str(row.outputs.get(name)) == label and outcome.score < 1
+                for step in self.subject.steps(row, outcome)
+                if step.part == part.name
+            }
+            requests.append(
+                plan.render(
+                    {
+                        name: label,
+                        "examples": "\n".join(f"- {_short(inputs_text(row.inputs))}" for row in rows) or "(none)",
+                        "not_to_be_confused_with": ", ".join(sorted(confused - {label, "None"})) or "(none)",
+                    }
+                )
+            )
+        found = [_read(plan, response, "definition") for response in self.engine.complete_many(requests)]
+        lines = [
+            f"- {label}: {text}"
+            for label, text in zip(part.labels, found, strict=True)
+            if text and sound(text, self.subject)
+        ]
+        return f"{part.instruction}\n\nWhat each {name} means:\n" + "\n".join(lines) if lines else None
+
+    def _ask(self, part: Part, shape: Shape, inputs: dict[str, str], number: int) -> str | None:
+        """One sound proposal, or `None`."""
+        decoding = Decoding(temperature=0.8, max_tokens=400, top_p=0.95)
+        plan = Plan(shape, self.engine.model, shape.instruction, decoding=decoding)
+        (response,) = self.engine.complete_many([plan.render(inputs, seed=self.seed * 1_000 + number)])
+        text = _read(plan, response, "instruction")
+        if not sound(text, self.subject):
+            return None
+        return f"{text}\n\n{part.instruction}" if len(part.instruction) > REWRITTEN else text
+
+    # -- what is shown -------------------------------------------------------------
+
+    def _program(self, part: Part) -> str:
+        fields = f"{', '.join(part.inputs)} -> {', '.join(part.outputs)}"
+        if not self.subject.code:
+            return fields
+        return f"This instruction is for the step {part.name!r} ({fields}) of:\n{self.subject.code[:2_000]}"
+
+    def _summary(self, part: Part) -> str:
+        """What the labelled rows are, counted rather than guessed."""
+        rows = self.subject.demos
+        length = sum(len(row.text) for row in rows) // max(1, len(rows))
+        lines = [f"{len(rows)} labelled rows, {length} characters each on average."]
+        if part.labels:
+            counts = Counter(str(row.outputs.get(part.outputs[-1])) for row in rows)
+            lines.append("Answers: " + ", ".join(f"{label} ({counts[label]})" for label in part.labels[:40]))
+        return " ".join(lines)
+
+    def _row(self, part: Part, row: Example) -> str:
+        return f"- {_short(inputs_text(row.inputs))}\n  -> {_values(row.outputs)}"
+
+    def _failure(self, part: Part, row: Example, outcome: Outcome) -> str:
+        steps = [step for step in self.subject.steps(row, outcome) if step.part == part.name]
+        got = _values(steps[-1].outputs) if steps and steps[-1].outputs else "no answer that could be read"
+        why = f" ({_short(outcome.why)})" if outcome.why else ""
+        return f"- {_short(inputs_text(row.inputs))}\n  answered {got}{why}; right is {_values(row.outputs)}"
 
 
-def sound(text: str, task: Task) -> bool:
-    """Whether a proposal may be used: whole, of sensible length, no chatter, no data row in it."""
-    if not 20 <= len(text) <= LONGEST or META.search(text):
+def sound(text: str, subject: Subject) -> bool:
+    """Whether a proposal may be used: whole, of sensible length, no chatter, and no data row in it."""
+    if not 20 <= len(text) <= LONGEST or META.search(text) or CUT.search(text):
         return False
-    folded = " ".join(text.casefold().split())
-    rows = (" ".join(example.text.casefold().split()) for split in task.splits.values() for example in split)
-    return not any(len(row) >= 20 and row in folded for row in rows)
+    words = _words(text)
+    shingles = {tuple(words[start : start + SHINGLE]) for start in range(len(words) - SHINGLE + 1)}
+    folded = " ".join(words)
+    for row in (*subject.demos, *subject.search):
+        for value in (*row.inputs.values(), *row.outputs.values()):
+            if not isinstance(value, str):
+                continue
+            held = _words(value)
+            if len(held) >= 4 and len(value) >= 20 and " ".join(held) in folded:
+                return False
+            if any(tuple(held[start : start + SHINGLE]) in shingles for start in range(len(held) - SHINGLE + 1)):
+                return False
+    return True
 
 
-def _rewrite(task: Task, engine: Engine, tried: Mapping[str, Outcome], count: int, seed: int) -> list[str]:
-    """Ask for better instructions, each from another draw of rows and mistakes."""
-    shape = Shape(
-        "ProposeInstruction",
-        "You improve the instruction given to a language model. Study the current instruction, the worked examples and the mistakes. "
-        "Write a better instruction in at most six sentences: say what to decide, the rules that the examples show, and how to avoid "
-        "mistakes like these. State general rules; do not quote the examples.",
-        (Field("current", TEXT), Field("examples", TEXT), Field("mistakes", TEXT)),
-        (Field("instruction", TEXT),),
-    )
-    plan = Plan(shape, engine.model, shape.instruction, decoding=Decoding(temperature=0.8, max_tokens=400, top_p=0.95))
-    requests = []
-    for number in range(count):
-        rng = random.Random(f"{seed}/{number}")
-        shown = rng.sample(list(task.demos), min(6, len(task.demos)))
-        requests.append(
-            plan.render(
-                {
-                    "current": task.shape.instruction,
-                    "examples": _pairs(task, shown),
-                    "mistakes": _mistakes(task, tried, rng),
-                },
-                seed=seed + number,
-            )
-        )
-    texts = [_read(plan, response, "instruction") for response in engine.complete_many(requests)]
-    return [text for text in texts if sound(text, task)]
-
-
-def _guide(task: Task, engine: Engine, tried: Mapping[str, Outcome]) -> str:
-    """The task's instruction with one sentence on each label, written from its rows and near misses."""
-    label = task.shape.label_field
-    assert label is not None
-    shape = Shape(
-        "DefineLabel",
-        f"A task says: {task.shape.instruction}\nDefine one {label.name} in one sentence of at most 25 words, so that nobody confuses it with the others. "
-        "Describe what belongs to it in general; do not quote the examples.",
-        (Field(label.name, TEXT), Field("examples", TEXT), Field("not_to_be_confused_with", TEXT)),
-        (Field("definition", TEXT),),
-    )
-    plan = Plan(shape, engine.model, shape.instruction, decoding=Decoding(max_tokens=80))
-    rows: defaultdict[str, list[Example]] = defaultdict(list)
-    for example in task.demos:
-        rows[example.outputs[label.name]].append(example)
-    requests = []
-    for name in label.labels:
-        texts = "\n".join(f"- {user_text(task.shape, example.inputs)}" for example in rows[name][:8])
-        confused = {
-            str(tried[example.id].outputs.get(label.name))
-            for example in rows[name]
-            if example.id in tried and tried[example.id].score < 1
-        }
-        requests.append(
-            plan.render(
-                {
-                    label.name: name,
-                    "examples": texts or "(none)",
-                    "not_to_be_confused_with": ", ".join(sorted(confused - {name, "None"})) or "(none)",
-                }
-            )
-        )
-    definitions = [_read(plan, response, "definition") for response in engine.complete_many(requests)]
-    lines = [f"- {name}: {text}" for name, text in zip(label.labels, definitions, strict=True) if sound(text, task)]
-    return f"{task.shape.instruction}\n\nWhat each {label.name} means:\n" + "\n".join(lines) if lines else ""
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
 
 
 def _read(plan: Plan, response: object, name: str) -> str:
@@ -133,27 +233,14 @@ def _read(plan: Plan, response: object, name: str) -> str:
         return ""
 
 
-def _pairs(task: Task, examples: Sequence[Example]) -> str:
-    return "\n".join(
-        f"- {user_text(task.shape, example.inputs)}\n  -> {_outputs(example.outputs)}" for example in examples
-    )
+def _history(history: Sequence[tuple[str, float]]) -> str:
+    return "\n".join(f"- {score:.3f}: {_short(text)}" for text, score in history[:4]) or "(none yet)"
 
 
-def _mistakes(task: Task, tried: Mapping[str, Outcome], rng: random.Random) -> str:
-    wrong = [example for example in task.demos if example.id in tried and tried[example.id].score < 1]
-    lines = []
-    for example in rng.sample(wrong, min(5, len(wrong))):
-        outcome = tried[example.id]
-        got = (
-            _outputs({each.name: outcome.outputs.get(each.name) for each in task.shape.outputs})
-            if outcome.outputs
-            else "no answer that could be read"
-        )
-        lines.append(
-            f"- {user_text(task.shape, example.inputs)}\n  answered {got}, right is {_outputs(example.outputs)}"
-        )
-    return "\n".join(lines) or "(none)"
+def _values(outputs: object) -> str:
+    pairs = dict(outputs).items() if outputs else ()  # type: ignore[call-overload]
+    return _short(", ".join(f"{name}: {value}" for name, value in pairs))
 
 
-def _outputs(outputs: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in outputs.items())
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."

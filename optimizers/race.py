@@ -1,157 +1,178 @@
-"""Race candidates against the incumbent on the same examples in the same order.
+"""Race candidates on the same examples: few rows for the hopeless, all rows for what may win.
 
-A candidate is scored rung by rung. It leaves the race when a one-sided exact
-paired test says that it is worse (cf. F-Race, Birattari et al. 2002), or when it
-is behind at a late rung; a survivor that ends ahead becomes the incumbent. The
-order of everything is fixed, so a race that is run again from recorded calls
-takes the same course.
+Every trial keeps its outcome per row, so that a survivor goes on where it stopped
+and any two trials are compared on the rows both saw. The order of everything is
+fixed by seeds and recorded scores; a race that is run again takes the same course.
 """
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from stillroom.errors import BudgetExceeded
-from stillroom.evals.stats import exact_paired_p
-from stillroom.programs import Evaluator, Outcome, Plan, mean_score
+from stillroom.programs import Cost, Outcome, mean_cost
 from stillroom.signatures import Example
 
-from .space import Space
+from .rules import drop, informative_order
+from .subject import Candidate
 
-__all__ = ["Race", "Trial", "run_race"]
+__all__ = ["Race", "Run", "Trial", "opening_cost"]
 
-RUNGS = (0.15, 0.35, 0.6, 1.0)
-WORSE = 0.15  # one-sided p below which a candidate is taken to be worse than the incumbent
-ASKED = 3  # suggestions per trial at most: those tried before are no trials
-LATE = 0.35  # share of the examples after which a candidate that is behind leaves
+Run: TypeAlias = Callable[[Candidate, Sequence[Example]], list[Outcome]]
 
-
-@dataclass(frozen=True)
-class Trial:
-    """One candidate and how far it came. `scores` follow the shared order of the examples."""
-
-    number: int
-    plan: Plan
-    scores: tuple[float, ...]
-    unparsed: int
-    params: dict[str, Any]
-    state: str
-
-    @property
-    def mean(self) -> float:
-        """Mean score over the examples it saw, 0..1."""
-        return sum(self.scores) / len(self.scores) if self.scores else 0.0
+RUNGS = (0.15, 0.35, 0.6, 1.0)  # shares of the rows after which a candidate is looked at
+LEAST = 8  # rows of the first rung at least
+KNOWN = 4  # complete trials from which the order of rows is learnt
 
 
 @dataclass
+class Trial:
+    """One candidate and how far it came.
+
+    Attributes:
+        number: In the order of entry; the baseline is 0.
+        candidate: What is tried.
+        params: Its place in the space.
+        origin: Which move made it: `declared`, `opening`, `sampler`, `demos`, ...
+        outcomes: By place in the search split.
+        state: `open` while it may go on, `complete` with all rows, `dropped` when it left.
+    """
+
+    number: int
+    candidate: Candidate
+    params: dict[str, Any]
+    origin: str
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    state: Literal["open", "complete", "dropped"] = "open"
+
+    @property
+    def mean(self) -> float:
+        """Mean score over the rows it saw, 0..1."""
+        return sum(each.score for each in self.outcomes.values()) / len(self.outcomes) if self.outcomes else 0.0
+
+    @property
+    def scores(self) -> list[float]:
+        """Scores in the order of the split, of the rows it saw."""
+        return [self.outcomes[place].score for place in sorted(self.outcomes)]
+
+    @property
+    def unparsed(self) -> int:
+        """Answers that did not parse."""
+        return sum(each.kind == "unparsed" for each in self.outcomes.values())
+
+    @property
+    def cost(self) -> Cost:
+        """Mean cost of a row."""
+        return mean_cost(list(self.outcomes.values()))
+
+
 class Race:
-    """All trials, the baseline's and the best one's full results, and why the race ended."""
-
-    baseline: Trial
-    best: Trial
-    trials: list[Trial] = field(default_factory=list)
-    ended: str = "all trials were run"
-
-
-def run_race(
-    study: Any,
-    space: Space,
-    evaluator: Evaluator,
-    examples: Sequence[Example],
-    trials: int,
-    on_trial: Callable[[Trial, Race], None] | None = None,
-) -> Race:
-    """Race up to `trials` candidates; the first is the baseline, which is scored in full.
+    """All trials of one search, and the incumbent: the best of those with all rows.
 
     Args:
-        study: An Optuna study that maximises.
-        space: Turns its trials into plans.
-        evaluator: Scores plans.
-        examples: In the shared order.
-        trials: Different candidates to race, the baseline included; fewer where the space has no more.
-        on_trial: Called after each.
-
-    Raises:
-        BudgetExceeded: If the budget ends before the baseline is scored.
+        rows: The search split, in the shared order.
+        run: Scores a candidate on some of them.
+        on_trial: Called with each trial that comes to rest, and the race.
+        seed: Of the order among rows that tell equally much.
     """
-    for choice in space.first_tries():
-        study.enqueue_trial(dict(choice), skip_if_exists=True)
-    race: Race | None = None
-    seen: dict[str, Trial] = {}
-    for _ in range(ASKED * trials):
-        if race is not None and len(race.trials) == trials:
-            break
-        asked = study.ask()
-        plan = space.suggest(asked)
-        if plan.digest in seen:  # the sampler likes to repeat what was good; it learns so for free
-            _tell(study, asked, seen[plan.digest])
-            continue
-        try:
-            trial = _run(asked, plan, evaluator, examples, race.best if race else None)
-        except BudgetExceeded as error:
-            if race is None:
-                raise
-            study.tell(asked, state=_states().FAIL)
-            race.ended = str(error)
-            return race
-        _tell(study, asked, trial)
-        seen[plan.digest] = trial
-        race = race or Race(trial, trial)
-        race.trials.append(trial)
-        if trial.state == "complete" and _better(trial, race.best):
-            race.best = trial
-        if on_trial is not None:
-            on_trial(trial, race)
-    assert race is not None
-    if len(race.trials) < trials:
-        race.ended = f"only {len(race.trials)} different candidates were suggested"
-    return race
+
+    def __init__(
+        self, rows: Sequence[Example], run: Run, on_trial: Callable[[Trial, Race], None], seed: int = 0
+    ) -> None:
+        self.rows = rows
+        self._run, self._seed = run, seed
+        self.trials: list[Trial] = []
+        self.incumbent: Trial | None = None
+        self._on_trial = on_trial
+        self._digests: dict[str, Trial] = {}
+
+    def enter(self, candidate: Candidate, params: dict[str, Any], origin: str) -> Trial | None:
+        """Add a candidate; `None` if it is one that was entered before."""
+        if candidate.digest in self._digests:
+            return None
+        trial = Trial(len(self.trials), candidate, params, origin)
+        self._digests[candidate.digest] = trial
+        self.trials.append(trial)
+        return trial
+
+    def known(self, candidate: Candidate) -> Trial | None:
+        """The trial of an equal candidate."""
+        return self._digests.get(candidate.digest)
+
+    @property
+    def complete(self) -> list[Trial]:
+        """Trials with all rows, in the order of entry."""
+        return [trial for trial in self.trials if trial.state == "complete"]
+
+    def open_with(self, trials: Sequence[Trial]) -> None:
+        """Find a first incumbent by successive halving (Jamieson and Talwalkar 2016): half go on at each rung.
+
+        The others stay open; `run` takes them up again.
+        """
+        field_ = list(trials)
+        for share in RUNGS:
+            for trial in field_:
+                self._score(trial, self._rung(share))
+            if share < RUNGS[-1]:
+                field_ = sorted(field_, key=_rank)[: max(1, len(field_) // 2)]
+        self._rest(field_[0], "complete")
+
+    def finish(self, trial: Trial) -> None:
+        """Score the rows that `trial` lacks, whatever its chances."""
+        self._score(trial, len(self.rows))
+        self._rest(trial, "complete")
+
+    def run(self, trial: Trial) -> None:
+        """Race `trial` against the incumbent until it is complete or dropped."""
+        assert self.incumbent is not None
+        for share in RUNGS:
+            self._score(trial, self._rung(share))
+            if len(trial.outcomes) < len(self.rows) and self._beaten(trial):
+                return self._rest(trial, "dropped")
+        return self._rest(trial, "complete")
+
+    def _rung(self, share: float) -> int:
+        return min(len(self.rows), max(LEAST, math.ceil(share * len(self.rows))))
+
+    def _score(self, trial: Trial, until: int) -> None:
+        """Let `trial` see rows until it has seen `until`, those that tell most first."""
+        missing = [place for place in self._order() if place not in trial.outcomes][: until - len(trial.outcomes)]
+        if missing:
+            outcomes = self._run(trial.candidate, [self.rows[place] for place in missing])
+            trial.outcomes |= dict(zip(missing, outcomes, strict=True))
+
+    def _order(self) -> list[int]:
+        done = self.complete
+        if len(done) < KNOWN:
+            return list(range(len(self.rows)))
+        return informative_order([trial.scores for trial in done], random.Random(f"order/{self._seed}"))
+
+    def _beaten(self, trial: Trial) -> bool:
+        assert self.incumbent is not None
+        seen = sorted(trial.outcomes)
+        mine = [trial.outcomes[place].score for place in seen]
+        theirs = [self.incumbent.outcomes[place].score for place in seen]
+        return drop(mine, theirs, len(self.rows) - len(seen))
+
+    def _rest(self, trial: Trial, state: Literal["complete", "dropped"]) -> None:
+        trial.state = state
+        if state == "complete" and (self.incumbent is None or _rank(trial) < _rank(self.incumbent)):
+            self.incumbent = trial
+        self._on_trial(trial, self)
 
 
-def _run(asked: Any, plan: Plan, evaluator: Evaluator, examples: Sequence[Example], incumbent: Trial | None) -> Trial:
-    outcomes: list[Outcome] = []
-    state = "complete"
-    for share in RUNGS if incumbent is not None else (1.0,):
-        end = min(len(examples), max(8, math.ceil(share * len(examples))))
-        if end == len(outcomes):
-            continue  # few examples: this rung adds none
-        outcomes += evaluator.run(plan, examples[len(outcomes) : end])
-        asked.report(mean_score(outcomes), end)
-        if incumbent is not None and end < len(examples) and _beaten(outcomes, incumbent, share):
-            state = "pruned"
-            break
-    unparsed = sum(outcome.kind == "unparsed" for outcome in outcomes)
-    return Trial(asked.number, plan, tuple(outcome.score for outcome in outcomes), unparsed, dict(asked.params), state)
+def opening_cost(count: int) -> float:
+    """What `Race.open_with` costs with `count` candidates, in whole runs over the rows."""
+    cost, seen = 0.0, 0.0
+    for share in RUNGS:
+        cost += count * (share - seen)
+        count, seen = max(1, count // 2), share
+    return cost
 
 
-def _beaten(outcomes: Sequence[Outcome], incumbent: Trial, share: float) -> bool:
-    mine = [outcome.score for outcome in outcomes]
-    theirs = incumbent.scores[: len(mine)]
-    if share >= LATE and sum(mine) < sum(theirs):
-        return True
-    return exact_paired_p(mine, theirs, alternative="less") < WORSE
-
-
-def _better(trial: Trial, best: Trial) -> bool:
-    """Higher mean wins; at equal means the shorter prompt does."""
-    return (trial.mean, -_length(trial.plan)) > (best.mean, -_length(best.plan))
-
-
-def _length(plan: Plan) -> int:
-    return len(plan.system) + sum(len(str(demo.inputs)) + len(str(demo.outputs)) for demo in plan.demos)
-
-
-def _tell(study: Any, asked: Any, trial: Trial) -> None:
-    if trial.state == "complete":
-        study.tell(asked, trial.mean)
-    else:
-        study.tell(asked, state=_states().PRUNED)
-
-
-def _states() -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState
+def _rank(trial: Trial) -> tuple[float, int, int]:
+    """Higher mean first; at equal means the shorter prompt, then the earlier."""
+    return (-round(trial.mean, 12), trial.candidate.length, trial.number)

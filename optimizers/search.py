@@ -1,59 +1,37 @@
-"""Compile a task: propose, race, confirm, and give the winner or the baseline."""
+"""Search a subject: open, race what moves make, and end honestly.
+
+    open      a few strong openings by successive halving; the best one and the baseline see all rows
+    go on     moves (other demos, instructions, structure, crossings, TPE) race against the incumbent
+    end       the preferred program is announced if a corrected test or fresh rows say so, else the baseline
+
+The course is a function of subject, settings and recorded answers: a search that
+was killed is run again from the store and arrives where it would have.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from stillroom.engines import Session
-from stillroom.errors import BadConfig
-from stillroom.evals.stats import exact_paired_p, p_words, paired_bootstrap
-from stillroom.programs import Evaluator, Outcome, Plan
-from stillroom.signatures import Task
+from stillroom.engines import Engine, Session
+from stillroom.errors import BadConfig, BudgetExceeded
+from stillroom.values import digest
 
-from .demos import demo_sets, trace_sets
-from .propose import proposals
-from .race import Race, Trial, run_race
-from .space import Space, baseline_plan, fitting_formats
+from .confirm import Evidence, corrected_p, fresh_rows, look_again, verdict
+from .course import Course, Progress, Reserved
+from .front import amount, front, pick
+from .moves import Moves
+from .opening import open_race
+from .propose import Proposer
+from .race import Race, Trial
+from .settings import COSTS, Settings, read_preference
+from .space import Space
+from .storage import open_storage
+from .study import Sampler
+from .subject import Candidate, Subject
 
-__all__ = ["Compiled", "Progress", "Settings", "search_plan"]
-
-Progress = Callable[[str, int, int, str], None]
-"""Called with (stage, done, of, remark)."""
-
-TRIED = 48  # rows of the demos split that the baseline is tried on, for mistakes to learn from
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to search.
-
-    Attributes:
-        trials: Candidates to race, the baseline included.
-        proposals: Rewritten instructions to ask for.
-        formats: Formats to try; `None` for all that fit the task.
-        reasoning: Whether to try answers with reasoning; `None` tries it where every output is a number.
-        temperatures: Sampling temperatures to try.
-        alpha: Largest one-sided p at which a winner is announced.
-        seed: Of demo draws, proposals and the sampler.
-    """
-
-    trials: int = 20
-    proposals: int = 4
-    formats: Sequence[str] | None = None
-    reasoning: bool | None = None
-    temperatures: Sequence[float] = (0.0,)
-    alpha: float = 0.05
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise BadConfig(f"trials must be at least 1, got {self.trials}")
-        if not 0 < self.alpha < 1:
-            raise BadConfig(f"alpha must be between 0 and 1, got {self.alpha}")
+__all__ = ["Compiled", "Progress", "search"]
 
 
 @dataclass(frozen=True)
@@ -61,174 +39,232 @@ class Compiled:
     """What a search found.
 
     Attributes:
-        plan: The winner when one was established, else the baseline.
-        baseline: The task as declared.
-        best: The trial with the highest search score, established or not.
-        established: Whether the paired test let the winner be announced.
-        p: One-sided exact paired p of best against baseline on the search split.
+        winner: The picked candidate when it was established, else the baseline.
+        baseline: The subject as declared.
+        best: The trial that was picked, established or not.
+        evidence: What speaks for it; `None` where the best is the baseline.
         verdict: The same in words.
-        race: All trials.
+        trials: All trials.
+        front: The trials that no other beats in score and cost, dearest first.
+        ended: Why the search ended.
     """
 
-    plan: Plan
-    baseline: Plan
+    winner: Candidate
+    baseline: Trial
     best: Trial
-    established: bool
-    p: float
+    evidence: Evidence | None
     verdict: str
-    race: Race
+    trials: tuple[Trial, ...]
+    front: tuple[Trial, ...]
+    ended: str
+
+    @property
+    def established(self) -> bool:
+        """Whether a program better than the baseline was announced."""
+        return self.evidence is not None and self.evidence.established
+
+    @property
+    def p(self) -> float:
+        """The smallest p of the evidence, corrected; 1 where the best is the baseline."""
+        return 1.0 if self.evidence is None else min(self.evidence.p, self.evidence.combined)
+
+    @property
+    def announced(self) -> Trial:
+        """The trial of the winner."""
+        return self.best if self.established else self.baseline
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Where the winner comes from, for the saved program."""
+        return {
+            "search_score": round(self.announced.mean, 6),
+            "baseline_score": round(self.baseline.mean, 6),
+            "search_rows": len(self.baseline.outcomes),
+            "trials": len(self.trials),
+            "established": self.established,
+            "p": round(self.p, 6),
+        }
 
 
-def search_plan(task: Task, session: Session, settings: Settings, on_progress: Progress | None = None) -> Compiled:
-    """Search the task's space inside the session's budget.
+def search(
+    subject: Subject,
+    session: Session,
+    settings: Settings,
+    prompt_engine: Engine | None = None,
+    on_progress: Progress | None = None,
+) -> Compiled:
+    """Search the subject's space inside the session's budget.
 
-    Resuming runs the same course again from recorded calls, so the result is a
-    function of task, settings and engine digest, whenever the process was killed.
+    Args:
+        subject: What is compiled; its engine is metered by the session.
+        session: Store and ledger.
+        settings: How to search.
+        prompt_engine: Writes proposals; metered. The session's engine by default.
+        on_progress: Called as the search goes on.
 
     Raises:
         BadConfig: If the budget cannot even score the baseline.
         BudgetExceeded: If it ended before the baseline was scored.
-        EngineError: If the engine failed for good; finished calls are kept.
+        EngineError: If an engine failed for good; finished calls are kept.
     """
-    _check_budget(task, session)
-    progress = on_progress or (lambda stage, done, of, remark: None)
-    evaluator = Evaluator(session.engine, session.store, task.metric, task.metric_name)
-    baseline = baseline_plan(task, session.engine.model)
-    space = _space(task, session, settings, baseline, evaluator, progress)
-    race = run_race(
-        _study(session.store.folder, settings),
+    _check_budget(subject, session)
+    rng = random.Random(f"search/{settings.seed}")
+    course = Course(subject, session, settings, on_progress or (lambda stage, done, of, remark: None))
+    space = Space.of(subject, settings.temperatures)
+    journal = session.store.folder / "study.log"
+    journal.unlink(missing_ok=True)  # the course is run again from recorded calls, never continued from here
+    study = f"{subject.name}-{digest([str(session.store.folder), settings.seed], 8)}"
+    sampler = Sampler(open_storage(settings.storage, journal), study, settings.seed)
+    race = Race(subject.search, course.run, lambda trial, race: _record(course, trial, race), settings.seed)
+    baseline = _enter(subject, race, space, space.declared, "declared")
+    assert baseline is not None
+    moves = Moves(
+        subject,
         space,
-        evaluator,
-        task.search,
-        settings.trials,
-        lambda trial, race: _record(session, trial, race, settings, progress),
+        race,
+        sampler,
+        Proposer(subject, prompt_engine or session.engine, settings.seed),
+        lambda trial: course.tries(trial.candidate),
+        settings.proposals,
+        rng,
     )
-    return _confirm(task, race, settings)
+    ended = "all trials were run"
+    try:
+        open_race(course, race, space, baseline, rng)
+        course.reserve = _reserve(course, baseline)
+        ended = _go_on(course, race, space, moves, baseline)
+    except Reserved:
+        ended = "the rest of the budget is kept for confirming"
+    except BudgetExceeded as error:
+        if baseline.state != "complete":
+            raise
+        ended = str(error)
+    at_rest = [trial for trial in race.trials if trial.outcomes]
+    sampler.record(space.choices, at_rest)
+    session.store.put_note("space", "latest", space.describe())
+    return _end(course, race, baseline, ended)
 
 
-def _space(
-    task: Task, session: Session, settings: Settings, baseline: Plan, evaluator: Evaluator, progress: Progress
-) -> Space:
-    """Everything that a candidate may be. Without room in the budget for proposals there are none."""
-    rows = task.demos[:TRIED]
-    formats = fitting_formats(task, settings.formats)
-    calls = session.ledger.budget.calls
-    generous = calls is None or calls >= 2 * (len(rows) + len(task.search))
-    progress("propose", 0, 1, "trying the baseline on the demos split")
-    tried: dict[str, Outcome] = {}
-    instructions = [task.shape.instruction]
-    if generous:
-        tried = {outcome.example: outcome for outcome in evaluator.run(baseline, rows)}
-        instructions = proposals(task, session.engine, tried, settings.proposals, settings.seed)
-    reasoning = _reasoning(task, settings)
-    traced: dict[str, Outcome] = {}
-    if True in reasoning and generous:
-        plan = replace(
-            baseline, reasoning=True, decoding=replace(baseline.decoding, max_tokens=baseline.decoding.max_tokens + 256)
-        )
-        traced = {outcome.example: outcome for outcome in evaluator.run(plan, rows[: TRIED // 4])}
-    progress("propose", 1, 1, f"{len(instructions)} instructions")
-    rng = random.Random(settings.seed)
-    return Space(
+# -- the middle ------------------------------------------------------------------------------
+
+
+def _go_on(course: Course, race: Race, space: Space, moves: Moves, baseline: Trial) -> str:
+    """Race what the moves make until the trials or the budget end; gives the reason."""
+    while len(race.trials) < course.settings.trials:
+        made = moves.next()
+        if made is None:
+            return f"no move had a candidate left after {len(race.trials)}"
+        name, params = made
+        before = race.incumbent
+        trial = _enter(course.subject, race, space, params, name)
+        assert trial is not None
+        try:
+            race.run(trial)
+        except Reserved:
+            if not _sure(course, race, baseline):
+                raise
+            course.reserve = 0  # what is established already needs no fresh rows
+            race.run(trial)
+        moves.learn(name, race.incumbent is not before)
+    return "all trials were run"
+
+
+def _enter(subject: Subject, race: Race, space: Space, params: dict[str, Any], origin: str) -> Trial | None:
+    return race.enter(subject.build(space.choose(params)), params, origin)
+
+
+# -- the end --------------------------------------------------------------------------------
+
+
+def _reserve(course: Course, baseline: Trial) -> int:
+    """Calls to keep for comparing the best with the baseline on fresh rows."""
+    rows = fresh_rows(course.subject, course.learnt, [baseline.candidate], course.settings.confirm)
+    return min(2 * len(rows) * len(course.subject.parts), course.left // 4)
+
+
+def _level(course: Course) -> float:
+    return course.settings.alpha / 2 if course.settings.confirm else course.settings.alpha
+
+
+def _sure(course: Course, race: Race, baseline: Trial) -> bool:
+    best = race.incumbent
+    if best is None or best is baseline:
+        return False
+    return corrected_p(race.trials, baseline, best, course.settings.seed) <= _level(course)
+
+
+def _end(course: Course, race: Race, baseline: Trial, ended: str) -> Compiled:
+    """Pick by the user's rule, and announce only what is established."""
+    settings = course.settings
+    prefer = read_preference(settings.prefer)
+    assert race.incumbent is not None
+    best = pick(race.complete, race.incumbent, prefer)
+    evidence = None if best is baseline else _evidence(course, race, baseline, best)
+    if evidence is None:
+        words = verdict(baseline, baseline, len(race.trials), Evidence(1.0, settings.alpha), settings.seed)
+    else:
+        words = verdict(best, baseline, len(race.trials), evidence, settings.seed)
+    established = evidence is not None and evidence.established
+    return Compiled(
+        best.candidate if established else baseline.candidate,
         baseline,
-        instructions,
-        demo_sets(task, tried, rng),
-        trace_sets(task, traced, rng),
-        formats,
-        reasoning,
-        settings.temperatures,
+        best,
+        evidence,
+        words,
+        tuple(race.trials),
+        tuple(front(race.complete, prefer.cost)),
+        ended,
     )
 
 
-def _reasoning(task: Task, settings: Settings) -> tuple[bool, ...]:
-    if settings.reasoning is None:
-        numbers = all(each.schema.get("type") in ("integer", "number") for each in task.shape.outputs)
-        return (False, True) if numbers else (False,)
-    return (False, True) if settings.reasoning else (False,)
+def _evidence(course: Course, race: Race, baseline: Trial, best: Trial) -> Evidence:
+    level = _level(course)
+    p = corrected_p(race.trials, baseline, best, course.settings.seed)
+    both = [best.candidate, baseline.candidate]
+    rows = fresh_rows(course.subject, course.learnt, both, course.settings.confirm)
+    if not rows:  # one chance only, at the whole of alpha
+        return Evidence(p, course.settings.alpha)
+    rows = rows[: course.left // (2 * len(course.subject.parts))]
+    if p <= level or best.mean <= baseline.mean or not rows:
+        return Evidence(p, level)
+    course.progress("confirm", 0, len(rows), "comparing with the baseline on fresh rows")
+    try:
+        return look_again(course.subject, best.candidate, baseline.candidate, rows, p, level)
+    except BudgetExceeded:
+        return Evidence(p, level)
 
 
-def _check_budget(task: Task, session: Session) -> None:
-    calls = session.ledger.budget.calls
-    if calls is not None and calls < len(task.search):
+def _check_budget(subject: Subject, session: Session) -> None:
+    calls, rows = session.ledger.budget.calls, len(subject.search)
+    if calls is not None and calls < rows:
         raise BadConfig(
-            f"a search needs a call for each of the {len(task.search)} search rows to score the baseline, got a budget of {calls} calls",
+            f"a search needs a call for each of the {rows} search rows to score the baseline, got a budget of {calls} calls",
             mend="Raise the budget.",
         )
 
 
-def _study(folder: Path, settings: Settings) -> Any:
-    """A fresh study in the run's journal file: the course is replayed from the store, never continued from here."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = folder / "study.log"
-    journal.unlink(missing_ok=True)
-    sampler = optuna.samplers.TPESampler(seed=settings.seed, n_startup_trials=8)
-    return optuna.create_study(
-        study_name="compile",
-        direction="maximize",
-        sampler=sampler,
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-    )
-
-
-def _record(session: Session, trial: Trial, race: Race, settings: Settings, progress: Progress) -> None:
+def _record(course: Course, trial: Trial, race: Race) -> None:
+    """Leave a trial that came to rest in the store. What it cost so far is known once, when it is first run."""
+    store, number = course.session.store, f"{trial.number:04d}"
+    earlier = store.notes("trial").get(number, {})
+    calls = course.session.ledger.spent.calls
+    choices = trial.candidate.choices.values()
     note = {
         "params": trial.params,
-        "plan": trial.plan.digest,
+        "plan": trial.candidate.digest,
+        "origin": trial.origin,
         "mean": trial.mean,
-        "rows": len(trial.scores),
+        "rows": len(trial.outcomes),
         "unparsed": trial.unparsed,
         "state": trial.state,
-        "demos": len(trial.plan.demos),
-        "format": trial.plan.format,
-        "instruction": trial.plan.instruction,
+        "demos": sum(len(choice.demos) for choice in choices),
+        "format": ", ".join(dict.fromkeys(choice.format for choice in choices)),
+        "instruction": "\n\n".join(choice.instruction for choice in choices),
+        "cost": {cost: amount(trial, cost) for cost in COSTS},
+        "calls": earlier["calls"] if earlier.get("plan") == trial.candidate.digest else calls,
+        "incumbent": None if race.incumbent is None else race.incumbent.mean,
     }
-    session.store.put_note("trial", f"{len(race.trials):04d}", note)
-    progress("race", len(race.trials), settings.trials, f"best {race.best.mean:.3f}, baseline {race.baseline.mean:.3f}")
-
-
-def _confirm(task: Task, race: Race, settings: Settings) -> Compiled:
-    """Announce the best trial only when the paired test on the search split says so."""
-    best, baseline = race.best, race.baseline
-    if best is baseline:
-        verdict = f"no candidate scored above the baseline ({baseline.mean:.3f} on {len(baseline.scores)} search rows); the baseline is kept"
-        return Compiled(_noted(baseline.plan, race, 1.0, False), baseline.plan, best, False, 1.0, verdict, race)
-    p = exact_paired_p(best.scores, baseline.scores, alternative="greater")
-    gain = paired_bootstrap(best.scores, baseline.scores, seed=settings.seed)
-    facts = (
-        f"{best.mean:.3f} against {baseline.mean:.3f} on {len(best.scores)} search rows, difference {gain.mean:+.3f} "
-        f"(95% interval {gain.low:+.3f} to {gain.high:+.3f}, one-sided exact {p_words(p)}, best of {len(race.trials)} candidates)"
-    )
-    established = p <= settings.alpha
-    verdict = (
-        f"winner confirmed: {facts}"
-        if established
-        else f"not established at p <= {settings.alpha}: {facts}; the baseline is kept"
-    )
-    chosen = best.plan if established else baseline.plan
-    return Compiled(_noted(chosen, race, p, established), baseline.plan, best, established, p, verdict, race)
-
-
-def _noted(plan: Plan, race: Race, p: float, established: bool) -> Plan:
-    notes = {
-        "search_score": round(race.best.mean if established else race.baseline.mean, 6),
-        "baseline_score": round(race.baseline.mean, 6),
-        "search_rows": len(race.baseline.scores),
-        "trials": len(race.trials),
-        "established": established,
-        "p": round(p, 6),
-    }
-    return replace(plan, notes=notes)
-
-
-def settings_value(settings: Settings) -> dict[str, Any]:
-    """The settings as a plain JSON value, for fingerprints."""
-    value = asdict(settings)
-    return {
-        **value,
-        "temperatures": list(settings.temperatures),
-        "formats": None if settings.formats is None else list(settings.formats),
-    }
+    store.put_note("trial", number, note)
+    done = sum(each.state != "open" for each in race.trials)
+    best = race.incumbent.mean if race.incumbent else 0.0
+    course.progress("race", done, course.settings.trials, f"best {best:.3f}, baseline {race.trials[0].mean:.3f}")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
-from stillroom.engines import Engine, Metered
+from stillroom.engines import Engine, Metered, as_lm, unwrap
 from stillroom.errors import BadConfig
 from stillroom.evals import Metric
-from stillroom.ledger import Ledger
+from stillroom.ledger import Ledger, Spent
 from stillroom.programs import Evaluator, Outcome, Plan
 from stillroom.signatures import Example, Shape, Task
 from stillroom.store import Store
+from stillroom.values import digest
 
 if TYPE_CHECKING:
+    import dspy
+
     from stillroom.evals import EmbeddingClassifier
 
-__all__ = ["Cost", "HeadSystem", "PlanSystem", "System"]
+__all__ = ["Cost", "HeadSystem", "ModuleSystem", "PlanSystem", "System", "answers"]
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,39 @@ class PlanSystem:
         before, started = ledger.spent, time.monotonic()
         engine = Metered(self.engine, ledger, store, "prove")
         outcomes = Evaluator(engine, store, task.metric, task.metric_name).run(self.plan, examples)
-        spent = ledger.spent
-        key = f"{self.plan.digest}/{self.engine.model}"
-        earlier = store.notes("cost").get(key, {"calls": 0, "tokens": 0, "seconds": 0.0})
-        calls = spent.calls - before.calls
-        seconds = time.monotonic() - started if calls else 0.0
-        cost = Cost(
-            earlier["calls"] + calls, earlier["tokens"] + spent.tokens - before.tokens, earlier["seconds"] + seconds
-        )
-        store.put_note("cost", key, {"calls": cost.calls, "tokens": cost.tokens, "seconds": cost.seconds})
-        return outcomes, cost
+        return outcomes, _cost(f"{self.plan.digest}/{self.engine.model}", store, ledger, before, started)
+
+
+@dataclass(frozen=True)
+class ModuleSystem:
+    """A DSPy module on an engine.
+
+    Attributes:
+        name: As tables name it.
+        module: Run on a copy whose every predictor asks `engine`, so that nothing is paid unseen.
+        engine: Where its text comes from.
+        settings: Defaults of each call, as `as_lm` takes them.
+        adapter: How DSPy writes its prompts; `None` for what DSPy is configured with.
+    """
+
+    name: str
+    module: dspy.Module
+    engine: Engine
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    adapter: dspy.Adapter | None = None
+
+    def answer(
+        self, task: Task, examples: Sequence[Example], store: Store, ledger: Ledger
+    ) -> tuple[list[Outcome], Cost]:
+        """Run the module; its cost is remembered with the run, so a resume reports the whole."""
+        before, started = ledger.spent, time.monotonic()
+        outcomes = answers(self, task.metric, examples, Metered(self.engine, ledger, store, "prove"))
+        decides = [type(self.module).__qualname__, self.module.dump_state(), dict(self.settings), self._adapter_name]
+        return outcomes, _cost(f"{digest(decides)}/{self.engine.model}", store, ledger, before, started)
+
+    @property
+    def _adapter_name(self) -> str:
+        return "" if self.adapter is None else type(self.adapter).__name__
 
 
 @dataclass(frozen=True)
@@ -91,6 +117,62 @@ class HeadSystem:
             for example, label in zip(examples, labels, strict=True)
         ]
         return outcomes, Cost(0, 0, time.monotonic() - started)
+
+
+def answers(system: ModuleSystem, metric: Metric, examples: Sequence[Example], engine: Engine) -> list[Outcome]:
+    """Run the module of `system` on `engine` (metered) over `examples`; one outcome each, in order.
+
+    An answer that DSPy's adapter cannot parse is `unparsed`, and so is a prompt that does not fit the model.
+
+    Raises:
+        EngineError, BudgetExceeded: After all other examples were tried, so that their calls are recorded.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    import dspy
+    from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
+
+    module = system.module.deepcopy()
+    module.set_lm(as_lm(engine, **system.settings))
+    context = {} if system.adapter is None else {"adapter": system.adapter}
+
+    def answer(example: Example) -> Outcome:
+        try:
+            with dspy.context(**context):
+                found = module(**example.inputs)
+        except (AdapterParseError, ContextWindowExceededError) as error:
+            return Outcome(example.id, "unparsed", 0.0, str(error).partition("\n")[0], {})
+        except Exception as error:
+            inner = unwrap(error)
+            if inner is error:
+                raise
+            raise inner from error
+        return judge(metric, example, plain_outputs(found, tuple(example.outputs)))
+
+    workers = max(1, min(engine.max_concurrency, len(examples)))
+    with ThreadPoolExecutor(workers) as pool:  # leaving it waits for all
+        futures = [pool.submit(answer, example) for example in examples]
+    return [future.result() for future in futures]
+
+
+def plain_outputs(prediction: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The named fields of a `dspy.Prediction` as plain JSON values; what it does not have is left out."""
+    from pydantic_core import to_jsonable_python
+
+    return {name: to_jsonable_python(prediction[name], fallback=str) for name in names if name in prediction}
+
+
+def _cost(key: str, store: Store, ledger: Ledger, before: Spent, started: float) -> Cost:
+    """What the run has paid for this system, earlier sessions included; remembered under `key`."""
+    spent = ledger.spent
+    earlier = store.notes("cost").get(key, {"calls": 0, "tokens": 0, "seconds": 0.0})
+    calls = spent.calls - before.calls
+    seconds = time.monotonic() - started if calls else 0.0
+    cost = Cost(
+        earlier["calls"] + calls, earlier["tokens"] + spent.tokens - before.tokens, earlier["seconds"] + seconds
+    )
+    store.put_note("cost", key, {"calls": cost.calls, "tokens": cost.tokens, "seconds": cost.seconds})
+    return cost
 
 
 def judge(metric: Metric, example: Example, outputs: dict[str, object]) -> Outcome:

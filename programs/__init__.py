@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from .answers import Answer, Cost, answer_many, calibrated, scorable
 from .emit import Emitted, emit_rows
-from .evaluate import Evaluator, Outcome, mean_score
+from .evaluate import Evaluator, Outcome, mean_cost, mean_score
 from .judges import blind, either
 from .plan import Decoding, Demo, Plan
 from .recipes import Recipe, labelled, varied
 
 __all__ = [
+    "Answer",
+    "Cost",
     "Decoding",
     "Demo",
     "Emitted",
@@ -16,10 +19,14 @@ __all__ = [
     "Outcome",
     "Plan",
     "Recipe",
+    "answer_many",
     "blind",
+    "calibrated",
     "either",
     "emit_rows",
     "labelled",
+    "mean_cost",
     "mean_score",
+    "scorable",
     "varied",
 ]

@@ -7,22 +7,20 @@ parse scores 0 and is counted as `unparsed`. Only a parsed answer is judged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from stillroom.engines import Engine
 from stillroom.errors import EngineError
 from stillroom.evals import Metric
-from stillroom.signatures import Example, Unparsed
+from stillroom.signatures import Example
 from stillroom.store import Store
 from stillroom.values import digest
 
+from .answers import Answer, Cost, answer_many
 from .plan import Plan
 
-if TYPE_CHECKING:
-    from dspy.lm15 import Request
-
-__all__ = ["Evaluator", "Outcome", "mean_score"]
+__all__ = ["Evaluator", "Outcome", "mean_cost", "mean_score"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Outcome:
         score: 0..1, higher is better; 0 for `unparsed`, and for `unverified`, which no table counts.
         why: The metric's or parser's reason for less than full marks.
         outputs: The parsed answer, reasoning included; empty for `unparsed`.
+        cost: What answering it cost, also where the answer was found in the store.
     """
 
     example: str
@@ -42,6 +41,7 @@ class Outcome:
     score: float
     why: str
     outputs: Mapping[str, Any]
+    cost: Cost = field(default_factory=Cost)
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,21 @@ class Evaluator:
         ]
         known = {key: self.store.find_eval(key) for key in keys}
         missing = [(key, example) for key, example in zip(keys, examples, strict=True) if known[key] is None]
-        responses = self.engine.complete_many([_request(plan, example) for _, example in missing])
+        answers = answer_many(
+            plan,
+            self.engine,
+            [example.inputs for _, example in missing],
+            [_seed(plan, example) for _, example in missing],
+        )
         fresh: dict[str, Outcome] = {}
         failure: EngineError | None = None
-        for (key, example), response in zip(missing, responses, strict=True):
-            if isinstance(response, EngineError):
-                failure = failure or response
+        for (key, example), answer in zip(missing, answers, strict=True):
+            if isinstance(answer, EngineError):
+                failure = failure or answer
             else:
-                fresh[key] = self._judge(plan, example, response)
+                fresh[key] = self._judge(example, answer)
         self.store.put_evals(
-            (key, plan.digest, each.example, each.kind, each.score, each.why, dict(each.outputs))
+            (key, plan.digest, each.example, each.kind, each.score, each.why, [dict(each.outputs), asdict(each.cost)])
             for key, each in fresh.items()
         )
         if failure is not None:
@@ -85,20 +90,17 @@ class Evaluator:
             for key, example in zip(keys, examples, strict=True)
         ]
 
-    def _judge(self, plan: Plan, example: Example, response: Any) -> Outcome:
-        try:
-            outputs = plan.read(response)
-        except Unparsed as error:
-            return Outcome(example.id, "unparsed", 0.0, str(error), {})
-        verdict = self.metric(example.values, outputs)
+    def _judge(self, example: Example, answer: Answer) -> Outcome:
+        if answer.outputs is None:
+            return Outcome(example.id, "unparsed", 0.0, answer.problem, {}, answer.cost)
+        verdict = self.metric(example.values, answer.outputs)
         kind: Literal["scored", "unverified"] = "unverified" if verdict.score is None else "scored"
-        return Outcome(example.id, kind, verdict.score or 0.0, verdict.why, outputs)
+        return Outcome(example.id, kind, verdict.score or 0.0, verdict.why, answer.outputs, answer.cost)
 
 
-def _request(plan: Plan, example: Example) -> Request:
+def _seed(plan: Plan, example: Example) -> int | None:
     """A sampled answer gets a seed of its own, so that it is the same when it is asked for again."""
-    seed = None if plan.decoding.temperature == 0 else int(digest(example.id, 7), 16)
-    return plan.render(example.inputs, seed=seed)
+    return None if plan.decoding.temperature == 0 else int(digest(example.id, 7), 16)
 
 
 def mean_score(outcomes: Sequence[Outcome]) -> float:
@@ -106,6 +108,14 @@ def mean_score(outcomes: Sequence[Outcome]) -> float:
     return sum(outcome.score for outcome in outcomes) / len(outcomes) if outcomes else 0.0
 
 
+def mean_cost(outcomes: Sequence[Outcome]) -> Cost:
+    """Mean cost of an answer; all 0 for no outcomes."""
+    total, rows = sum((outcome.cost for outcome in outcomes), Cost()), max(len(outcomes), 1)
+    return Cost(total.tokens_in / rows, total.tokens_out / rows, total.usd / rows, total.seconds / rows)
+
+
 def _recorded(example: str, found: Any) -> Outcome:
-    outcome, score, why, outputs = found
-    return Outcome(example, outcome, score or 0.0, why, outputs)
+    kind, score, why, output = found
+    # a record is [outputs, cost]; older ones are the outputs alone
+    outputs, cost = output if isinstance(output, list) else (output, {})
+    return Outcome(example, kind, score or 0.0, why, outputs, Cost(**cost))

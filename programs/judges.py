@@ -8,8 +8,8 @@ from stillroom.engines import Engine
 from stillroom.errors import EngineError
 from stillroom.evals import Metric, Verdict
 from stillroom.evals.gates import Candidate
-from stillroom.signatures import Unparsed
 
+from .answers import Answer, answer_many
 from .plan import Plan
 
 __all__ = ["blind", "either"]
@@ -21,10 +21,8 @@ def blind(plan: Plan, engine: Engine, metric: Metric) -> Judge:
     """Let the compiled program answer the written inputs; its answer must score full marks against the wish."""
 
     def judge(batch: Sequence[Candidate]) -> list[Verdict]:
-        responses = engine.complete_many([plan.render(candidate.values) for candidate in batch])
-        return [
-            _compare(plan, metric, candidate, response) for candidate, response in zip(batch, responses, strict=True)
-        ]
+        answers = answer_many(plan, engine, [candidate.values for candidate in batch])
+        return [_compare(plan, metric, candidate, answer) for candidate, answer in zip(batch, answers, strict=True)]
 
     return judge
 
@@ -42,13 +40,12 @@ def either(first: Judge, second: Judge) -> Judge:
     return judge
 
 
-def _compare(plan: Plan, metric: Metric, candidate: Candidate, response: object) -> Verdict:
-    if isinstance(response, EngineError):
-        raise response
-    try:
-        outputs = plan.read(response)  # type: ignore[arg-type]
-    except Unparsed as error:
-        return Verdict.fail(f"the program's own answer did not parse: {error}")
+def _compare(plan: Plan, metric: Metric, candidate: Candidate, answer: Answer | EngineError) -> Verdict:
+    if isinstance(answer, EngineError):
+        raise answer
+    outputs = answer.outputs
+    if outputs is None:
+        return Verdict.fail(f"the program's own answer did not parse: {answer.problem}")
     verdict = metric({**candidate.values, **candidate.target}, outputs)
     return verdict if verdict.score == 1.0 else Verdict.fail(f"the program read it as {_short(plan, outputs)}")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import dspy
 
+from stillroom.engines import Engine
+from stillroom.errors import BadConfig, EngineError
+
+from .answers import answer_many
 from .plan import Plan
 
 __all__ = ["PlanAdapter", "PlanModule"]
@@ -50,14 +55,40 @@ class PlanModule(dspy.Module):
             self.set_lm(lm)
 
     def forward(self, **inputs: Any) -> Any:
-        """Answer one row; returns a `dspy.Prediction` with the task's outputs."""
+        """Answer one row; returns a `dspy.Prediction` with the task's outputs.
+
+        A plan that scores its labels asks the engine behind the LM; DSPy's history and callbacks see no call.
+
+        Raises:
+            BadConfig: If the plan scores labels and the LM is not one of `stillroom.engines.as_lm`, or cannot score.
+        """
+        if self.plan.scored is not None:
+            return self._scored(inputs)
         with dspy.context(adapter=PlanAdapter(self.plan)):
             return self.predict(**inputs, config=self._config())
 
     async def aforward(self, **inputs: Any) -> Any:
         """Answer one row without blocking."""
+        if self.plan.scored is not None:
+            return await asyncio.to_thread(self._scored, inputs)
         with dspy.context(adapter=PlanAdapter(self.plan)):
             return await self.predict.acall(**inputs, config=self._config())
+
+    def _scored(self, inputs: dict[str, Any]) -> Any:
+        (answer,) = answer_many(self.plan, self._engine(), [inputs])
+        if isinstance(answer, EngineError):
+            raise answer
+        return dspy.Prediction(**(answer.outputs or {}))
+
+    def _engine(self) -> Engine:
+        lm = self.predict.lm or dspy.settings.lm
+        engine = getattr(getattr(lm, "engine", None), "engine", None)
+        if not isinstance(engine, Engine):
+            raise BadConfig(
+                f"a plan that scores labels needs an engine of ours behind its LM, got {lm!r}",
+                mend="Give it stillroom.engines.as_lm(engine).",
+            )
+        return engine
 
     def _config(self) -> dict[str, Any]:
         """The plan's decoding in the keywords that DSPy turns back into a request's config."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     import dspy
     from dspy.lm15 import Message, Request, Response
 
-__all__ = ["REASONING", "Decoding", "Demo", "Plan"]
+__all__ = ["REASONING", "Decoding", "Demo", "Plan", "separable", "written"]
 
 VERSION = 1
 REASONING = Field("reasoning", {"type": "string"}, "think step by step, briefly")
@@ -67,10 +69,13 @@ class Plan:
         format: A name in `stillroom.signatures.FORMATS`.
         reasoning: Whether the model writes its reasoning before the outputs.
         decoding: Sampling settings.
+        scored: `None` where the answer is written. Else the answer is the label with the highest log-probability
+            less this calibration of the label, in nats; nothing is sampled.
         notes: Where it comes from (scores, trials); not part of its digest.
 
     Raises:
-        BadConfig: If the format is unknown or cannot ask for this shape.
+        BadConfig: If the format is unknown or cannot ask for this shape; or if `scored` does not hold the labels
+            of the one output, is joined with reasoning, or the format cannot tell the labels apart.
     """
 
     shape: Shape
@@ -81,12 +86,30 @@ class Plan:
     reasoning: bool = False
     decoding: Decoding = Decoding()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    scored: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise BadConfig(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
         if not FORMATS[self.format].fits(self.asked):
             raise BadConfig(f"format {self.format!r} cannot ask for {[each.name for each in self.asked.outputs]}")
+        if self.scored is not None:
+            self._check_scored(self.scored)
+
+    def _check_scored(self, scored: Mapping[str, float]) -> None:
+        label = self.shape.label_field
+        if label is None or scored.keys() != set(label.labels):
+            wanted = list(label.labels) if label else "a task with one categorical output"
+            raise BadConfig(f"scored must hold a calibration of each label of {wanted}, got {sorted(scored)}")
+        if not all(math.isfinite(value) for value in scored.values()):
+            raise BadConfig(f"a calibration must be finite, got {dict(scored)}")
+        if self.reasoning:
+            raise BadConfig("a plan that scores labels writes nothing, got reasoning", mend="Leave one of them out.")
+        if not separable(self.shape, self.format):
+            raise BadConfig(
+                f"format {self.format!r} cannot tell the labels of {label.name!r} apart by their beginnings",
+                mend="Use a format that marks the end of an answer, such as 'json'.",
+            )
 
     @cached_property
     def asked(self) -> Shape:
@@ -154,6 +177,19 @@ class Plan:
                 raise Unparsed(f"answer was cut off at {self.decoding.max_tokens} tokens") from error
             raise
 
+    @cached_property
+    def continuations(self) -> Mapping[str, str]:
+        """What the format would write for each label, by label; empty without a categorical output."""
+        return written(self.shape, self.format)
+
+    def choose(self, totals: Mapping[str, float]) -> dict[str, Any]:
+        """The outputs of a scored plan, from the log-probability of each label in nats; ties go to the first label."""
+        label = self.shape.label_field
+        if self.scored is None or label is None:
+            raise BadConfig("only a plan that scores labels can choose among them, got one that writes")
+        calibration = self.scored
+        return {label.name: max(label.labels, key=lambda each: totals[each] - calibration[each])}
+
     # -- as a value ---------------------------------------------------------------------
 
     def as_json(self) -> dict[str, Any]:
@@ -167,7 +203,10 @@ class Plan:
         return digest(self._decides())
 
     def _decides(self) -> dict[str, Any]:
+        # what is absent by default stays out of the hash, so that plans saved before it keep theirs
+        scored = {} if self.scored is None else {"scored": dict(self.scored)}
         return {
+            **scored,
             "model": self.model,
             "instruction": self.instruction,
             "format": self.format,
@@ -196,6 +235,7 @@ class Plan:
             value["reasoning"],
             Decoding(**value["decoding"]),
             value.get("notes", {}),
+            value.get("scored"),
         )
         if plan.digest != value["digest"]:
             raise BadConfig(
@@ -224,3 +264,33 @@ class Plan:
         from .module import PlanModule
 
         return PlanModule(self, lm)
+
+
+def written(shape: Shape, format: str) -> dict[str, str]:
+    """What `format` writes for each label of the one categorical output, by label; empty without one."""
+    label = shape.label_field
+    if label is None or not FORMATS[format].fits(shape):
+        return {}
+    return {each: FORMATS[format].write(shape, {label.name: each}) for each in label.labels}
+
+
+def separable(shape: Shape, format: str) -> bool:
+    """Whether labels can be told by what `format` writes for them: none reads as another or begins another.
+
+    A text that begins another is never less likely than it, whatever is asked.
+    """
+    texts = written(shape, format)
+    label = shape.label_field
+    if label is None or not texts:
+        return False
+    if any(_other(shape, format, text, {label.name: each}) for each, text in texts.items()):
+        return False
+    ordered = sorted(texts.values())
+    return not any(after.startswith(before) for before, after in itertools.pairwise(ordered))
+
+
+def _other(shape: Shape, format: str, text: str, outputs: dict[str, Any]) -> bool:
+    try:
+        return FORMATS[format].parse(shape, text) != outputs
+    except Unparsed:
+        return True

@@ -12,7 +12,10 @@ pipeline of their own, in which
    block that no later request goes on from.
 
 A block that begins in the prompt and lies wholly inside prompt and continuation is found by whoever
-scores the same continuation again. Its scores were given out before, and are kept here.
+asks for it once it is there, and neither its scores come back nor that of the token after it. So all
+continuations of a prompt are added before any of them is read (`shared_by`): answers that begin
+alike, as those of one format do, would lose each other's scores otherwise. Who scores the same
+continuation again finds what was given out before, which is kept here.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ._batcher import Output
-from ._prefixes import BLOCK, chain
+from ._prefixes import BLOCK, Prompt, chain
 
-__all__ = ["Echo", "Echoes", "head_of"]
+__all__ = ["WAVE", "Echo", "Echoes", "head_of", "shared_by"]
+
+WAVE = 256  # echoes added at once
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ def head_of(prompt: Sequence[int]) -> tuple[int, ...]:
     return tuple(prompt[: (len(prompt) - 1) // BLOCK * BLOCK])
 
 
+def shared_by(ids: Sequence[int], head: int) -> Prompt:
+    """Give an echo as a prompt that waits for nobody: only its first `head` tokens count as shared."""
+    return Prompt(ids, chain(ids)[: head // BLOCK])
+
+
 class Echoes:
     """Put echoes together and read the answers.
 
@@ -53,7 +63,7 @@ class Echoes:
     def __init__(self, salts: range, capacity: int) -> None:
         self._salts = itertools.cycle(salts)
         self._capacity = capacity
-        self._kept: OrderedDict[int, tuple[float, ...]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int | None], tuple[float, ...]] = OrderedDict()
 
     def ask(self, prompt: Sequence[int], continuation: Sequence[int]) -> Echo:
         """Make a request whose last tokens but one are to be scored."""
@@ -74,18 +84,22 @@ class Echoes:
 
     def _first(self, echo: Echo, count: int) -> tuple[float, ...]:
         """Find the first `count` scores among those kept for the blocks that were found."""
-        block = (echo.prompt + count) // BLOCK - 1
-        links = chain(echo.ids)
-        kept = self._kept.get(links[block], ()) if 0 <= block < len(links) else ()
+        end = (echo.prompt + count) // BLOCK * BLOCK
+        kept = self._kept.get(_place(chain(echo.ids), echo, end), ()) if end >= echo.prompt else ()
         return kept if len(kept) == count else ()
 
     def _keep(self, echo: Echo, scores: Sequence[float]) -> None:
-        """Keep, for each whole block that ends in the continuation, all scores up to its end."""
+        """Keep, for each whole block that ends before or in the continuation, all scores up to the token after it."""
         links = chain(echo.ids)
-        for block in range(echo.prompt // BLOCK, len(links)):
-            count = (block + 1) * BLOCK - echo.prompt
-            if 0 < count <= echo.scored:
-                self._kept[links[block]] = tuple(scores[:count])
-                self._kept.move_to_end(links[block])
+        for end in range(BLOCK, BLOCK * len(links) + 1, BLOCK):
+            if echo.prompt <= end <= echo.prompt + echo.scored:
+                place = _place(links, echo, end)
+                self._kept[place] = tuple(scores[: end - echo.prompt + 1])
+                self._kept.move_to_end(place)
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
+
+
+def _place(links: Sequence[int], echo: Echo, end: int) -> tuple[int, int | None]:
+    """The block that ends before the token at `end`, and that token unless it is the salt."""
+    return links[end // BLOCK - 1], echo.ids[end] if end < echo.prompt + echo.scored else None

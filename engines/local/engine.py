@@ -20,7 +20,7 @@ from ._chat import Decoding, decoding_of, prompt_of
 from ._lora import read_lora
 from ._pipeline import OpenVinoPipeline, cache_precision, generation_settings, scoring_settings
 from ._prefixes import BLOCK, Prompt
-from ._scoring import Echoes, head_of
+from ._scoring import WAVE, Echoes, head_of, shared_by
 from ._text import Vocabulary, cut, tokens_within
 from ._weights import prepared
 
@@ -75,6 +75,7 @@ class LocalEngine(Engine):
     """
 
     supports_regex = True
+    supports_scores = True
     charges_unanswered = False
     supported_params = Engine.supported_params | {"frequency_penalty", "presence_penalty"}
 
@@ -106,7 +107,7 @@ class LocalEngine(Engine):
         self.model, self.licence, self.max_concurrency = f"local/{name}@{digest}", licence, max_concurrency
         self._device = device
         self._echoes = Echoes(SALTS, self._blocks)
-        self._guard = threading.Lock()
+        self._guard, self._scoring = threading.Lock(), threading.Lock()
         self._batchers: dict[str, Batcher] = {}
         self._closed = False
         self._end = weakref.finalize(self, _close, self._batchers)
@@ -138,16 +139,28 @@ class LocalEngine(Engine):
         Raises:
             EngineRefused: If the prompt and a continuation are longer than the context.
         """
-        prompt = self._ids(request)
+        (found,) = self.score_many([request], continuations)
+        if isinstance(found, EngineError):
+            raise found
+        return found
+
+    def score_many(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[list[Score] | EngineError]:
+        """Score the same `continuations` for all `requests`, many in one batch; one caller at a time."""
         wanted = {text: self._words.encode(text) for text in continuations}
-        longest = len(prompt) + max((len(ids) for ids in wanted.values()), default=0)
-        if longest + 2 > self.context:
-            raise _too_long(longest, self.context)
-        totals = self._totals(prompt, wanted)
-        if None in totals.values():  # blocks are there whose scores were lost with a failed request
-            self._discard(SCORES)
-            totals = self._totals(prompt, wanted)
-        return [Score(text, _found(totals[text]), len(wanted[text])) for text in continuations]
+        asked = [self._scorable(request, wanted) for request in requests]
+        prompts = list(dict.fromkeys(each for each in asked if not isinstance(each, EngineError)))
+        width = max(1, WAVE // max(len(wanted), 1))
+        found: dict[tuple[int, ...], dict[str, float] | EngineError] = {}
+        with self._scoring:
+            for start in range(0, len(prompts), width):
+                found |= self._wave(prompts[start : start + width], wanted)
+        answers = [each if isinstance(each, EngineError) else found[each] for each in asked]
+        return [
+            each
+            if isinstance(each, EngineError)
+            else [Score(text, each[text], len(wanted[text])) for text in continuations]
+            for each in answers
+        ]
 
     def count_tokens(self, request: Request) -> int:
         """Tokens of the prompt, exactly."""
@@ -212,16 +225,50 @@ class LocalEngine(Engine):
 
     # -- scores ----------------------------------------------------------------------
 
-    def _totals(self, prompt: Sequence[int], wanted: dict[str, tuple[int, ...]]) -> dict[str, float | None]:
-        head = Prompt.of(head_of(prompt))
-        if head.ids:
-            reading = generation_settings(READING, 1, self._words.ends)
-            self._queue([Job(head, reading, lambda output: None)], SCORES)[0].result()
+    def _scorable(self, request: Request, wanted: dict[str, tuple[int, ...]]) -> tuple[int, ...] | EngineRefused:
+        """The prompt's tokens, or why it cannot be scored."""
+        try:
+            prompt = self._ids(request)
+        except EngineRefused as error:
+            return error
+        longest = len(prompt) + max((len(ids) for ids in wanted.values()), default=0)
+        return _too_long(longest, self.context) if longest + 2 > self.context else prompt
+
+    def _wave(
+        self, prompts: Sequence[tuple[int, ...]], wanted: dict[str, tuple[int, ...]]
+    ) -> dict[tuple[int, ...], dict[str, float] | EngineError]:
+        """Score all of `wanted` after each of `prompts`."""
+        pairs = [(prompt, text) for prompt in prompts for text in wanted]
+        try:
+            totals = self._totals(pairs, wanted)
+            while missing := [pair for pair in pairs if pair not in totals]:
+                self._discard(SCORES)  # blocks are there whose scores were not read for this continuation
+                found = self._totals(missing, wanted)
+                if not found:
+                    raise EngineError("the log-probabilities of a continuation did not come back from the pipeline")
+                totals |= found
+        except EngineError as error:
+            return dict.fromkeys(prompts, error)
+        return {prompt: {text: totals[prompt, text] for text in wanted} for prompt in prompts}
+
+    def _totals(
+        self, pairs: Sequence[tuple[tuple[int, ...], str]], wanted: dict[str, tuple[int, ...]]
+    ) -> dict[tuple[tuple[int, ...], str], float]:
+        """The log-probabilities that come back; first the prompts are read, then nothing but echoes."""
+        heads = {prompt: head_of(prompt) for prompt, _ in pairs}
+        reading = generation_settings(READING, 1, self._words.ends)
+        jobs = [Job(Prompt.of(head), reading, lambda output: None) for head in dict.fromkeys(heads.values()) if head]
+        for future in self._queue(jobs, SCORES):
+            future.result()
         settings = scoring_settings(self._words.ends)
-        echoes = {text: self._echoes.ask(prompt, ids) for text, ids in wanted.items() if ids}
-        jobs = [Job(Prompt.of(echo.ids), settings, partial(self._echoes.read, echo)) for echo in echoes.values()]
-        totals = [future.result() for future in self._queue(jobs, SCORES)]
-        return dict.fromkeys(wanted, 0.0) | dict(zip(echoes, totals, strict=True))
+        echoes = {pair: self._echoes.ask(pair[0], wanted[pair[1]]) for pair in pairs if wanted[pair[1]]}
+        jobs = [
+            Job(shared_by(echo.ids, len(heads[prompt])), settings, partial(self._echoes.read, echo))
+            for (prompt, _), echo in echoes.items()
+        ]
+        scores = [future.result() for future in self._queue(jobs, SCORES)]
+        found = {pair: score for pair, score in zip(echoes, scores, strict=True) if score is not None}
+        return dict.fromkeys((pair for pair in pairs if pair not in echoes), 0.0) | found
 
     # -- the batch -------------------------------------------------------------------
 
@@ -245,17 +292,18 @@ class LocalEngine(Engine):
             if self._closed:
                 raise EngineError(f"engine {self.model} is closed")
             if batch not in self._batchers:
+                width = WAVE if batch == SCORES else self.max_concurrency
                 build = partial(
                     OpenVinoPipeline,
                     self._model.folder,
                     self._words.tokenizer,
                     gigabytes=self._gigabytes,
-                    width=self.max_concurrency,
+                    width=width,
                     device=self._device,
                     exact=batch == SCORES,
                     lora=self._lora,
                 )
-                self._batchers[batch] = Batcher(build, width=self.max_concurrency, blocks=self._blocks, name=self.model)
+                self._batchers[batch] = Batcher(build, width=width, blocks=self._blocks, name=self.model)
             return self._batchers[batch]
 
     def _discard(self, batch: str) -> None:
@@ -268,12 +316,6 @@ class LocalEngine(Engine):
 def _close(batchers: dict[str, Batcher]) -> None:
     for batcher in batchers.values():
         batcher.close()
-
-
-def _found(total: float | None) -> float:
-    if total is None:
-        raise EngineError("the log-probabilities of a continuation did not come back from the pipeline")
-    return total
 
 
 def _gigabytes(wanted: float) -> int:

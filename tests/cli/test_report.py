@@ -57,7 +57,7 @@ def test_every_candidate_has_its_row_and_the_one_in_the_plan_is_marked(page: wor
     table = page.tables["Candidates in the order tried"]
     assert [row[:4] for row in table[1:]] == [
         ["1", "0.600", "40", "complete baseline"],
-        ["2", "0.300", "8", "pruned"],
+        ["2", "0.300", "8", "dropped"],
         ["3", "0.800", "40", "complete in the plan"],
     ]
     assert "winner confirmed: 0.800 against 0.600" in page.text.replace("Winner", "winner")

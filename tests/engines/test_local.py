@@ -245,6 +245,19 @@ def test_scores_are_those_of_the_model(shared: LocalEngine) -> None:
         shared.complete(ask(CAPITAL, max_tokens=1))
 
 
+def test_answers_that_begin_alike_do_not_lose_each_other_s_scores(
+    shared: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever in a block the prompt ends, for many at once and again one by one."""
+    texts = ['{"topic": "billing"}', '{"topic": "bill"}', '{"topic": "account"}']
+    requests = [ask("Name the topic." + " and" * more) for more in range(33)]
+    monkeypatch.setattr(LocalEngine, "_discard", lambda *args: pytest.fail("the model had to be loaded again"))
+    many = shared.score_many(requests, texts)
+    for request, together in zip(requests, many, strict=True):
+        for alone, one in zip(shared.score(request, texts), together, strict=True):  # type: ignore[arg-type]
+            assert alone.total == pytest.approx(one.total, rel=0.05)
+
+
 def test_scores_agree_with_the_tokens_that_were_chosen(shared: LocalEngine) -> None:
     """The log-probabilities of an answer sum to its score, but for the end of the answer."""
     answer = shared.complete(ask(CAPITAL, logprobs=0, max_tokens=12))

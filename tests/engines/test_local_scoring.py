@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 from stillroom.engines.local._batcher import Output
 from stillroom.engines.local._blocks import FACTOR, Affine, as_bytes, unpack_nibbles
 from stillroom.engines.local._lora import read_lora
-from stillroom.engines.local._prefixes import BLOCK
-from stillroom.engines.local._scoring import Echoes, head_of
+from stillroom.engines.local._prefixes import BLOCK, Prompt
+from stillroom.engines.local._scoring import Echoes, head_of, shared_by
 from stillroom.errors import BadConfig, ModelMissing
 
 MODULES = {"model.layers.0.self_attn.q_proj"}
@@ -55,9 +55,35 @@ def test_a_block_found_again_was_scored_before() -> None:
     prompt, continuation = range(BLOCK - 2), range(100, 104)
     first = echoes.ask(prompt, continuation)
     assert echoes.read(first, output(-1.0, -2.0, -3.0, -4.0, -7.0, -8.0)) == -10.0
-    again = echoes.ask(prompt, continuation)  # its first two tokens end a block
-    assert echoes.read(again, output(-4.5, -7.0, -8.0)) is None
-    assert echoes.read(again, output(-3.5, -4.5, -7.0, -8.0)) == -11.0
+    again = echoes.ask(prompt, continuation)  # its first two tokens end a block: the score of the third is lost too
+    assert echoes.read(again, output(-7.0, -8.0)) is None
+    assert echoes.read(again, output(-4.5, -7.0, -8.0)) == -10.5
+
+
+def test_a_block_found_under_another_continuation_is_no_help() -> None:
+    """The token after it is another, and its score was never given out."""
+    echoes = Echoes(range(500, 600), 100)
+    prompt = range(BLOCK - 2)
+    assert echoes.read(echoes.ask(prompt, (1, 2, 3, 4)), output(-1.0, -2.0, -3.0, -4.0, -7.0, -8.0)) == -10.0
+    assert echoes.read(echoes.ask(prompt, (1, 2, 9, 4)), output(-4.5, -7.0, -8.0)) is None
+    # the whole of it lies within the block
+    assert echoes.read(echoes.ask(prompt, (1, 2)), output(-7.0, -8.0)) is None
+    assert echoes.read(echoes.ask(prompt, (1, 2)), output(-1.0, -2.0, -7.0, -8.0)) == -3.0
+    assert echoes.read(echoes.ask(prompt, (1, 2)), output(-8.0)) == -3.0
+
+
+def test_a_prompt_of_whole_blocks_loses_only_the_first_score() -> None:
+    """Its last block was no head, and is found by the second that scores the same."""
+    echoes = Echoes(range(500, 600), 100)
+    assert echoes.read(echoes.ask(range(BLOCK), (1, 2)), output(-1.0, -2.0, -7.0, -8.0)) == -3.0
+    assert echoes.read(echoes.ask(range(BLOCK), (1, 2)), output(-2.5, -7.0, -8.0)) == -3.5
+
+
+def test_an_echo_waits_for_nobody_beyond_its_head() -> None:
+    """What continuations have in common is read by each of them."""
+    whole = Prompt.of(range(3 * BLOCK))
+    assert shared_by(range(3 * BLOCK), BLOCK) == Prompt(range(3 * BLOCK), whole.links[:1])
+    assert shared_by(range(3 * BLOCK), 0).links == ()
 
 
 def test_scores_that_are_nowhere_are_missed() -> None:

@@ -142,6 +142,49 @@ def test_scores_are_recorded_and_charged_once(store: Store):
     assert len(asked) == 1 == engine.ledger.spent.calls
 
 
+def scorer(asked: list[str], down: tuple[str, ...] = ()):
+    def score(request, continuations):
+        text = request.messages[-1].text
+        asked.append(text)
+        if text in down:
+            raise EngineBusy("not now")
+        return [Score(each, -1.0, 2) for each in continuations]
+
+    return ScriptedEngine(echo, score=score)
+
+
+def test_many_scores_are_one_call_for_each_request(store: Store):
+    """Equal requests are one call; one failure stands in its place, is free, and is tried again."""
+    asked: list[str] = []
+    engine = metered(store, scorer(asked, ("b",)))
+    found = engine.score_many([request(text) for text in "abca"], ["yes", "no"])
+    assert asked == ["a", "b", "c"]
+    assert isinstance(found[1], EngineBusy)
+    assert found[0] == found[2] == found[3] == [Score("yes", -1.0, 2), Score("no", -1.0, 2)]
+    assert engine.ledger.spent.calls == 2
+    engine.score_many([request(text) for text in "abc"], ["yes", "no"])
+    assert asked == ["a", "b", "c", "b"]
+
+
+def test_scores_never_pass_the_budget(store: Store):
+    """What fits is scored and recorded, then the rest is refused."""
+    asked: list[str] = []
+    engine = metered(store, scorer(asked), calls=3)
+    with pytest.raises(BudgetExceeded, match="budget of 3 calls"):
+        engine.score_many([request(text) for text in "abcdef"], ["yes"])
+    assert asked == ["a", "b", "c"]
+    assert len(engine.score_many([request(text) for text in "cba"], ["yes"])) == 3
+
+
+def test_an_engine_that_cannot_score_leaves_no_promise(store: Store):
+    """The error passes through and the budget is whole."""
+    engine = metered(store, calls=1)
+    assert not engine.supports_scores
+    with pytest.raises(NotImplementedError):
+        engine.score(request(), ["yes"])
+    engine.complete(request())
+
+
 def test_async_callers_share_the_same_books(store: Store):
     """Many awaits of few requests: each request is one call."""
     engine = metered(store, ScriptedEngine(echo, latency=0.02), calls=5)

@@ -142,11 +142,8 @@ def test_every_verb_after_another(tmp_path: Path):
 
 
 def test_candidates_are_different_ones(tmp_path: Path):
-    """A suggestion that was tried before is no trial; a space with few candidates ends early and says so."""
+    """What was tried before is no trial."""
     program = st.compile(TASK, lm=world.engine(), run=tmp_path / "wide", settings=st.Settings(trials=15, proposals=2))
     with Store(tmp_path / "wide") as store:
         plans = [note["plan"] for note in store.notes("trial").values()]
     assert len(plans) == len(set(plans)) == 15 == program.facts["trials"]
-    narrow = st.Settings(trials=50, proposals=0, formats=["bare"])
-    facts = st.compile(TASK, lm=world.engine(), run=tmp_path / "narrow", settings=narrow).facts
-    assert facts["ended"] == f"only {facts['trials']} different candidates were suggested"

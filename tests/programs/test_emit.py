@@ -14,7 +14,7 @@ import stillroom as st
 from stillroom.engines import ScriptedEngine, open_session
 from stillroom.errors import BadConfig
 from stillroom.evals import gates
-from stillroom.optimizers.space import baseline_plan
+from stillroom.optimizers.task_subject import baseline_plan
 from stillroom.programs import blind, emit_rows
 from stillroom.programs.export import read_emitted, save_emitted
 from stillroom.programs.recipes import STYLES

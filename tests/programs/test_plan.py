@@ -13,9 +13,10 @@ from dspy.lm15 import Message, Response, Usage
 
 from stillroom.engines import ScriptedEngine, as_lm
 from stillroom.errors import BadConfig
-from stillroom.optimizers.space import baseline_plan
 from stillroom.programs import Decoding, Demo, Plan
+from stillroom.programs.plan import separable
 from stillroom.signatures import FORMATS, Unparsed
+from stillroom.signatures.shape import Field, Shape
 
 TASK = world.task()
 MODEL = world.engine().model
@@ -23,7 +24,7 @@ MODEL = world.engine().model
 
 def plan(**changes) -> Plan:
     demos = tuple(Demo.of(example) for example in TASK.demos[:3])
-    return replace(baseline_plan(TASK, MODEL), demos=demos, **changes)
+    return replace(Plan(TASK.shape, MODEL, TASK.shape.instruction, demos), **changes)
 
 
 def response(text: str, finish: str = "stop") -> Response:
@@ -120,3 +121,59 @@ def test_an_answer_that_does_not_fit_says_why(text: str, finish: str, why: str):
     """Empty, cut off and unreadable are told apart."""
     with pytest.raises(Unparsed, match=why):
         plan().read(response(text, finish))
+
+
+FLAT = {"billing": 0.0, "delivery": 0.0, "account": 0.0}
+
+
+def test_a_plan_that_scores_is_another_plan_and_one_that_writes_stays_what_it_was(tmp_path: Path):
+    """Calibration is part of what a plan is; plans saved before there was any keep their digest and load."""
+    assert "scored" not in plan().as_json()
+    assert len({plan().digest, plan(scored=FLAT).digest, plan(scored={**FLAT, "account": -1.0}).digest}) == 3
+    assert Plan.load(plan(scored=FLAT).save(tmp_path / "plan.json")) == plan(scored=FLAT)
+
+
+def test_digests_of_saved_plans_never_change():
+    """A digest is a promise to every run folder there is."""
+    shape = replace(TASK.shape, instruction="Name it.")
+    assert Plan(shape, "scripted/x@0", "Name it.").digest == "4818a07909fa81fb"
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"scored": {"billing": 0.0}}, "calibration of each label"),
+        ({"scored": {**FLAT, "else": 0.0}}, "calibration of each label"),
+        ({"scored": {**FLAT, "account": float("nan")}}, "must be finite"),
+        ({"scored": FLAT, "reasoning": True}, "writes nothing"),
+    ],
+)
+def test_a_calibration_that_cannot_work_is_refused(changes: dict, rule: str):
+    """Before anything is asked."""
+    with pytest.raises(BadConfig, match=rule):
+        plan(**changes)
+
+
+def labelled(*labels: str) -> Shape:
+    label = Field("topic", {"type": "string", "enum": list(labels)})
+    return Shape("T", "Name it.", TASK.shape.inputs, (label,))
+
+
+def test_a_format_must_tell_labels_apart():
+    """A bare label that begins another is never less likely than it."""
+    prefixes = labelled("card", "card lost")
+    assert not separable(prefixes, "bare")
+    assert separable(prefixes, "json")
+    assert separable(labelled("card", "lost"), "bare")
+    assert not separable(replace(prefixes, outputs=TASK.shape.inputs), "json")
+    with pytest.raises(BadConfig, match="cannot tell the labels"):
+        Plan(prefixes, MODEL, "Name it.", format="bare", scored={"card": 0.0, "card lost": 0.0})
+
+
+def test_calibration_decides_and_ties_go_to_the_first_label():
+    """The highest log-probability less the calibration wins."""
+    totals = {"billing": -1.0, "delivery": -1.0, "account": -2.0}
+    assert plan(scored=FLAT).choose(totals) == {"topic": "billing"}
+    assert plan(scored={**FLAT, "account": -1.5}).choose(totals) == {"topic": "account"}
+    with pytest.raises(BadConfig, match="one that writes"):
+        plan().choose(totals)

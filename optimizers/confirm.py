@@ -1,0 +1,111 @@
+"""The honest end: announce a program only when rows that did not pick it, or a corrected test, say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stillroom.evals.selection import max_t_p
+from stillroom.evals.stats import exact_paired_p, p_words, paired_bootstrap
+from stillroom.signatures import Example
+
+from .race import Trial
+from .subject import Candidate, Subject
+
+__all__ = ["Evidence", "corrected_p", "fresh_rows", "look_again", "verdict"]
+
+FEWEST = 12  # fresh rows that are worth asking: fewer cannot say anything
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for the picked program against the baseline.
+
+    Attributes:
+        p: One-sided p on the search rows, corrected for picking the best of all candidates.
+        fresh: Rows that no choice was made on, asked at the end; 0 where `p` was enough or there were none.
+        fresh_best, fresh_baseline: Mean scores on them.
+        fresh_p: One-sided exact paired p on them; 1 without any.
+        level: What each p must reach: alpha, or half of it where there are two chances.
+    """
+
+    p: float
+    level: float
+    fresh: int = 0
+    fresh_best: float = 0.0
+    fresh_baseline: float = 0.0
+    fresh_p: float = 1.0
+
+    @property
+    def combined(self) -> float:
+        """Fisher's (1932) combination of the two independent p-values; 1 without fresh rows."""
+        from scipy.stats import combine_pvalues
+
+        return float(combine_pvalues([self.p, self.fresh_p]).pvalue) if self.fresh else 1.0
+
+    @property
+    def established(self) -> bool:
+        """Whether the program may be announced: two chances at half of alpha each (Bonferroni), or one at alpha."""
+        return min(self.p, self.combined) <= self.level
+
+
+def corrected_p(trials: Sequence[Trial], baseline: Trial, chosen: Trial, seed: int) -> float:
+    """One-sided max-T p of `chosen` over the baseline among all `trials`; see `stillroom.evals.selection`."""
+    rows = sorted(baseline.outcomes)
+    others = [trial for trial in trials if trial is not baseline and trial.outcomes]
+    table = [[trial.outcomes[row].score if row in trial.outcomes else None for row in rows] for trial in others]
+    return max_t_p(table, [baseline.outcomes[row].score for row in rows], others.index(chosen), seed=seed)
+
+
+def fresh_rows(subject: Subject, learnt: set[str], candidates: Sequence[Candidate], most: int) -> list[Example]:
+    """Rows of the demos split that none of `candidates` shows and nothing was learnt from; none if too few.
+
+    Args:
+        subject: Whose rows.
+        learnt: Ids of rows that proposals or bootstrapped demos were made from.
+        candidates: Those that will be compared.
+        most: At most so many.
+    """
+    shown = {
+        demo.id.partition("#")[0]
+        for candidate in candidates
+        for choice in candidate.choices.values()
+        for demo in choice.demos
+    }
+    rows = [row for row in subject.demos if row.id not in learnt and row.id not in shown][:most]
+    return rows if len(rows) >= FEWEST else []
+
+
+def look_again(
+    subject: Subject, best: Candidate, baseline: Candidate, rows: Sequence[Example], p: float, level: float
+) -> Evidence:
+    """Compare the two on `rows`; costs a run of each."""
+    mine = [outcome.score for outcome in subject.run(best, rows)]
+    theirs = [outcome.score for outcome in subject.run(baseline, rows)]
+    return Evidence(
+        p,
+        level,
+        len(rows),
+        sum(mine) / len(mine),
+        sum(theirs) / len(theirs),
+        exact_paired_p(mine, theirs, alternative="greater"),
+    )
+
+
+def verdict(best: Trial, baseline: Trial, trials: int, evidence: Evidence, seed: int) -> str:
+    """What was found, in words, with the figures."""
+    if best is baseline:
+        return f"no candidate scored above the baseline ({baseline.mean:.3f} on {len(baseline.outcomes)} search rows); the baseline is kept"
+    gain = paired_bootstrap(best.scores, baseline.scores, seed=seed)
+    facts = (
+        f"{best.mean:.3f} against {baseline.mean:.3f} on {len(best.outcomes)} search rows, difference {gain.mean:+.3f} "
+        f"(95% interval {gain.low:+.3f} to {gain.high:+.3f}, {p_words(evidence.p)} corrected for the best of {trials} candidates)"
+    )
+    if evidence.fresh:
+        facts += (
+            f"; {evidence.fresh_best:.3f} against {evidence.fresh_baseline:.3f} on {evidence.fresh} fresh rows "
+            f"({p_words(evidence.fresh_p)}; together {p_words(evidence.combined)})"
+        )
+    if evidence.established:
+        return f"winner confirmed: {facts}"
+    return f"not established at p <= {evidence.level:g}: {facts}; the baseline is kept"

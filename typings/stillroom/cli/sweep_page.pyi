@@ -1,0 +1,1 @@
+from cli.sweep_page import *

@@ -1,0 +1,1 @@
+from optimizers.task_subject import *
