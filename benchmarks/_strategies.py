@@ -282,14 +282,11 @@ STRATEGIES: dict[str, Strategy] = {
     "opened, chance .25, TPE": partial(opened, order=by_tpe),
     "opened, chance .25, revisited": partial(revisited, strategy=opened),
     "opened, chance .25, balanced": partial(balanced, strategy=opened),
-    "opened, chance .25, balanced, model": partial(balanced, strategy=partial(opened, order=guided)),
-    "kept: opened, chance .25, balanced, TPE": partial(balanced, strategy=partial(opened, order=by_tpe)),
-    "kept, by fives": partial(balanced, strategy=partial(opened, order=by_tpe, steps=fives)),
-    "kept, revisited": partial(balanced, strategy=partial(revisited, strategy=partial(opened, order=by_tpe))),
+    "race: opened, chance .25, balanced, TPE": partial(balanced, strategy=partial(opened, order=by_tpe)),
+    "race, dropped ones revisited": partial(
+        balanced, strategy=partial(revisited, strategy=partial(opened, order=by_tpe))
+    ),
     "allocate, balanced": partial(balanced, strategy=allocate),
-    "allocate, balanced, bold .6": partial(balanced, strategy=partial(allocate, bold=0.6)),
-    "allocate, balanced, bold 1.5": partial(balanced, strategy=partial(allocate, bold=1.5)),
-    "opened, allocate, balanced": partial(balanced, strategy=partial(allocate, begin=9)),
-    "opened, allocate, balanced, bold 1.5": partial(balanced, strategy=partial(allocate, begin=9, bold=1.5)),
+    "allocate: opened, balanced": partial(balanced, strategy=partial(allocate, begin=9)),
 }
 """All that are compared, by name."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from .tables import Table
 
-__all__ = ["Done", "Strategy", "World", "arriving", "by_tpe", "expected_means", "guided", "posterior"]
+__all__ = ["Done", "Strategy", "World", "adjusted_means", "arriving", "by_tpe", "expected_means", "guided", "posterior"]
 
 FEATURES = ("instruction", "draw", "size", "format", "constrained")
 
@@ -87,30 +87,49 @@ def arriving(world: World) -> Iterator[int]:
     yield from world.arrival
 
 
-def by_tpe(world: World) -> Iterator[int]:
-    """The untried candidate nearest to what Optuna's TPE suggests, which is told every mean."""
+def by_tpe(world: World, startup: int = 5) -> Iterator[int]:
+    """The untried candidate nearest to what Optuna's TPE suggests, which is told every mean; the first as they arrive."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=world.rng.randrange(2**31), n_startup_trials=5)
-    )
+    sampler = optuna.samplers.TPESampler(seed=world.rng.randrange(2**31), n_startup_trials=startup)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
     choices = {name: sorted({each[name] for each in world.features}) for name in world.features[0]}
     kinds = {name: optuna.distributions.CategoricalDistribution(values) for name, values in choices.items()}
-    left = list(world.arrival)
+    left, told = list(world.arrival), set[int]()
     while left:
-        if len(left) == world.size:
-            candidate, params = left[0], dict(world.features[0])
-        else:
+        for each in np.flatnonzero(world.seen.any(axis=1)):
+            if each not in told:
+                told.add(int(each))
+                value = float(world.scores[each, world.seen[each]].mean())
+                params = dict(world.features[each])
+                study.add_trial(optuna.create_trial(params=params, distributions=kinds, value=value))
+        pick = left[0]
+        if len(told) >= startup:
             wanted = study.ask(kinds).params
-            candidate = max(left, key=lambda each: sum(world.features[each][name] == wanted[name] for name in wanted))
-            params = dict(world.features[candidate])
-        left.remove(candidate)
-        yield candidate
-        seen = world.seen[candidate]
-        if seen.any():
-            value = float(world.scores[candidate, seen].mean())
-            study.add_trial(optuna.create_trial(params=params, distributions=kinds, value=value))
+            pick = max(left, key=lambda each: sum(world.features[each][name] == wanted[name] for name in wanted))
+        left.remove(pick)
+        yield pick
+
+
+def adjusted_means(scores: Sequence[Mapping[int, float]]) -> tuple[list[float], list[int]]:
+    """Mean of each candidate over the rows it saw, with their difficulty taken out, and how many they were.
+
+    A row's ease is its mean over the candidates that saw it, less the mean of all, with three rows of
+    nothing added to it, so that a row few have seen counts as an ordinary one.
+
+    Args:
+        scores: For each candidate, score by row; empty for one that was not tried.
+    """
+    totals: dict[int, list[float]] = {}
+    for each in scores:
+        for row, score in each.items():
+            totals.setdefault(row, []).append(score)
+    count = sum(map(len, totals.values()))
+    level = sum(map(sum, totals.values())) / max(count, 1)
+    ease = {row: (sum(seen) + 3 * level) / (len(seen) + 3) - level for row, seen in totals.items()}
+    means = [sum(score - ease[row] for row, score in each.items()) / len(each) if each else level for each in scores]
+    return means, [len(each) for each in scores]
 
 
 def expected_means(
@@ -125,8 +144,11 @@ def expected_means(
 
     Args:
         features: For each candidate, value by feature name.
-        means: Mean score over the rows seen, adjusted for the difficulty of these rows; ignored where none.
+        means: Mean score over the rows seen, as `adjusted_means` gives it; ignored where none.
         counts: Rows seen; 0 for candidates that were not tried.
+
+    The next rows go to the candidate whose mean plus one standard deviation is highest (UCB: Srinivas
+    et al. 2010), tried before or not.
     """
     names = sorted({name for each in features for name in each})
     size = len(features)
@@ -155,14 +177,12 @@ def expected_means(
 
 
 def posterior(world: World) -> tuple[np.ndarray, np.ndarray]:
-    """Expected means of all candidates, with rows' difficulty taken out first."""
-    counts = world.seen.sum(axis=1)
-    tried = np.maximum(world.seen.sum(axis=0), 1)
-    rows = np.where(world.seen, world.scores, 0).sum(axis=0)
-    level = rows.sum() / max(world.seen.sum(), 1)
-    easy = (rows + 3 * level) / (tried + 3) - level  # shrunk
-    clean = np.where(world.seen, world.scores - easy, 0).sum(axis=1) / np.maximum(counts, 1)
-    mean, sd = expected_means(world.features, clean.tolist(), counts.tolist())
+    """Expected means of all candidates and their standard deviations, from all that was seen."""
+    scores = [
+        {int(row): float(each[row]) for row in np.flatnonzero(seen)}
+        for each, seen in zip(world.scores, world.seen, strict=True)
+    ]
+    mean, sd = expected_means(world.features, *adjusted_means(scores))
     return np.array(mean), np.array(sd)
 
 

@@ -47,6 +47,10 @@ ROOT = Path(__file__).parents[1]
 MEASURE = "miprov2"  # its natural end is everybody's budget
 COMPARED = ("stillroom", "random-search", "miprov2", "gepa")
 TASKS_FOR_GOALS = 8  # goals over fewer say nothing
+OURS: Mapping[str, Any] = {"trials": 100}  # the budget ends the search
+# small models ramble to the limit, which costs time and no call: proposals as long as ours, answers with room for the format
+PEERS: Mapping[str, Any] = {"prompt_max_tokens": 400}
+ROOM, REASONED_ROOM, ROOM_A_FIELD = 48, 300, 24  # tokens of an answer of one field, with reasoning, of each further field
 
 Cell = dict[str, Any]
 
@@ -178,7 +182,7 @@ def make_cell(bench: Bench, task: st.Task, strategy: str, engine: Engine, prompt
         measure = _stored(bench, task.name, MEASURE)
         assert measure is not None, "the cell that sets the budget is made first"
         calls = natural(measure)
-    reasoned = SEARCH_TASKS[task.name].reasoned and strategy not in ("stillroom", "baseline")
+    reasoned = SEARCH_TASKS[task.name].reasoned
     found = run_strategy(
         strategy,
         task,
@@ -187,7 +191,7 @@ def make_cell(bench: Bench, task: st.Task, strategy: str, engine: Engine, prompt
         run=folder,
         budget=Budget(calls=calls),
         seed=bench.seed,
-        options={"reasoning": True} if reasoned else {},
+        options=_options_of(strategy, task, reasoned),
     )
     scores, start = _held_out(task, (found.program, found.start), folder.with_name(f"{task.name}.test"))
     return {
@@ -211,6 +215,13 @@ def make_cell(bench: Bench, task: st.Task, strategy: str, engine: Engine, prompt
         "reasoning": reasoned,
         "machine": f"{platform.machine()} {platform.system()}, Python {platform.python_version()}, DSPy {dspy.__version__}",
     }
+
+
+def _options_of(strategy: str, task: st.Task, reasoned: bool) -> Mapping[str, Any]:
+    if strategy in ("stillroom", "baseline"):
+        return OURS if strategy == "stillroom" else {}
+    room = REASONED_ROOM if reasoned else ROOM + ROOM_A_FIELD * (len(task.shape.outputs) - 1)
+    return {**PEERS, "reasoning": reasoned, "max_tokens": room}
 
 
 def natural(measure: Cell) -> int:

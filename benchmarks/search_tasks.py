@@ -27,7 +27,7 @@ from stillroom.values import digest
 
 __all__ = ["SEARCH_TASKS", "SIZES", "SearchTask", "load"]
 
-SIZES: Mapping[str, int] = {"demos": 80, "search": 50, "test": 120}
+SIZES: Mapping[str, int] = {"demos": 120, "search": 50, "test": 150}
 SOURCES = {"demos": "train", "search": "dev", "test": "test"}
 
 Row = dict[str, Any]

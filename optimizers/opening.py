@@ -17,11 +17,11 @@ from .space import Space, key
 __all__ = ["open_race"]
 
 BOOTSTRAPPED = (4, 2)  # sizes of demo sets made from the program's own right answers
-OPENINGS = 5
+OPENINGS = 7
 
 
 def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: random.Random) -> None:
-    """Race the openings, then give the baseline all rows."""
+    """Race the openings; the baseline sees all rows, whatever becomes of them."""
     settings, subject = course.settings, course.subject
     course.progress("open", 0, 1, "choosing openings")
     embedded = vectors(subject.demos, settings.embedding)
@@ -29,19 +29,27 @@ def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: ra
         for wanted in labelled_sets(subject, part, embedded, rng):
             space.options[part.name].add_demos(wanted)
     _bootstrap(course, race, space, baseline, rng)
-    entered = [race.enter(subject.build(space.choose(params)), params, "opening") for params in _openings(space)]
-    openings = [trial for trial in entered if trial is not None]
+    openings: list[Trial] = []
+    for params in _openings(space)[: settings.trials - 1]:
+        trial = race.enter(subject.build(space.choose(params)), params, "opening")
+        openings += [] if trial is None else [trial]
     if _limited_otherwise(course.session.ledger.budget):  # how far such a limit reaches is not known beforehand
         race.finish(baseline)
     course.reserve = len(race.rows) * len(subject.parts)  # for the baseline, which must see all rows
     try:
         if openings and course.left >= 2 * course.reserve:
-            race.open_with(openings[: _how_many(course)])
+            race.open_with(openings[: _how_many(course, len(race.rows))])
+            _take_up(race, openings)
     except Reserved:
-        pass  # the openings stay open; the baseline is the first incumbent
+        pass  # the others stay open until the baseline is through
     course.reserve = 0
     if baseline.state != "complete":
         race.finish(baseline)
+    _take_up(race, openings)
+
+
+def _take_up(race: Race, openings: list[Trial]) -> None:
+    """Race the openings that were left behind against the incumbent, those with the best start first."""
     for trial in sorted((trial for trial in openings if trial.state == "open"), key=lambda each: -each.mean):
         race.run(trial)
 
@@ -50,10 +58,11 @@ def _limited_otherwise(budget: Budget) -> bool:
     return any(limit is not None for limit in (budget.tokens, budget.minutes, budget.usd))
 
 
-def _how_many(course: Course) -> int:
-    """Openings whose halving fits beside the baseline's rows, at least one."""
+def _how_many(course: Course, rows: int) -> int:
+    """Openings whose bracket fits beside the baseline's rows, at least one."""
+    parts = len(course.subject.parts)
     for count in range(OPENINGS, 1, -1):
-        if course.left >= course.reserve * (1 + opening_cost(count)):
+        if course.left >= course.reserve + opening_cost(count, rows) * parts:
             return count
     return 1
 

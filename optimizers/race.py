@@ -7,8 +7,6 @@ fixed by seeds and recorded scores; a race that is run again takes the same cour
 
 from __future__ import annotations
 
-import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -16,16 +14,14 @@ from typing import Any, Literal, TypeAlias
 from stillroom.programs import Cost, Outcome, mean_cost
 from stillroom.signatures import Example
 
-from .rules import drop, informative_order
+from .rules import drop, looks, opening
 from .subject import Candidate
 
 __all__ = ["Race", "Run", "Trial", "opening_cost"]
 
 Run: TypeAlias = Callable[[Candidate, Sequence[Example]], list[Outcome]]
 
-RUNGS = (0.15, 0.35, 0.6, 1.0)  # shares of the rows after which a candidate is looked at
-LEAST = 8  # rows of the first rung at least
-KNOWN = 4  # complete trials from which the order of rows is learnt
+FIRST, GROWTH = 8, 1.6  # rows before the first look, and how they grow: fewer rows at a time leave an engine idle
 
 
 @dataclass
@@ -76,14 +72,19 @@ class Race:
         rows: The search split, in the shared order.
         run: Scores a candidate on some of them.
         on_trial: Called with each trial that comes to rest, and the race.
-        seed: Of the order among rows that tell equally much.
+        order: Places of the rows in the order in which every candidate meets them; as they stand by default.
     """
 
     def __init__(
-        self, rows: Sequence[Example], run: Run, on_trial: Callable[[Trial, Race], None], seed: int = 0
+        self,
+        rows: Sequence[Example],
+        run: Run,
+        on_trial: Callable[[Trial, Race], None],
+        order: Sequence[int] | None = None,
     ) -> None:
         self.rows = rows
-        self._run, self._seed = run, seed
+        self._run = run
+        self._order = list(range(len(rows))) if order is None else list(order)
         self.trials: list[Trial] = []
         self.incumbent: Trial | None = None
         self._on_trial = on_trial
@@ -108,16 +109,15 @@ class Race:
         return [trial for trial in self.trials if trial.state == "complete"]
 
     def open_with(self, trials: Sequence[Trial]) -> None:
-        """Find a first incumbent by successive halving (Jamieson and Talwalkar 2016): half go on at each rung.
+        """Find a first incumbent by a bracket of successive halving; see `rules.opening`.
 
-        The others stay open; `run` takes them up again.
+        Those that did not go on stay open; `run` takes them up again.
         """
         field_ = list(trials)
-        for share in RUNGS:
+        for until, go_on in opening(len(self.rows)):
             for trial in field_:
-                self._score(trial, self._rung(share))
-            if share < RUNGS[-1]:
-                field_ = sorted(field_, key=_rank)[: max(1, len(field_) // 2)]
+                self._score(trial, until)
+            field_ = sorted(field_, key=_rank)[:go_on]
         self._rest(field_[0], "complete")
 
     def finish(self, trial: Trial) -> None:
@@ -128,27 +128,18 @@ class Race:
     def run(self, trial: Trial) -> None:
         """Race `trial` against the incumbent until it is complete or dropped."""
         assert self.incumbent is not None
-        for share in RUNGS:
-            self._score(trial, self._rung(share))
+        for until in looks(len(self.rows), first=FIRST, growth=GROWTH):
+            self._score(trial, until)
             if len(trial.outcomes) < len(self.rows) and self._beaten(trial):
                 return self._rest(trial, "dropped")
         return self._rest(trial, "complete")
 
-    def _rung(self, share: float) -> int:
-        return min(len(self.rows), max(LEAST, math.ceil(share * len(self.rows))))
-
     def _score(self, trial: Trial, until: int) -> None:
-        """Let `trial` see rows until it has seen `until`, those that tell most first."""
-        missing = [place for place in self._order() if place not in trial.outcomes][: until - len(trial.outcomes)]
+        """Let `trial` see the rows up to `until` that it lacks."""
+        missing = [place for place in self._order[:until] if place not in trial.outcomes]
         if missing:
             outcomes = self._run(trial.candidate, [self.rows[place] for place in missing])
             trial.outcomes |= dict(zip(missing, outcomes, strict=True))
-
-    def _order(self) -> list[int]:
-        done = self.complete
-        if len(done) < KNOWN:
-            return list(range(len(self.rows)))
-        return informative_order([trial.scores for trial in done], random.Random(f"order/{self._seed}"))
 
     def _beaten(self, trial: Trial) -> bool:
         assert self.incumbent is not None
@@ -164,12 +155,12 @@ class Race:
         self._on_trial(trial, self)
 
 
-def opening_cost(count: int) -> float:
-    """What `Race.open_with` costs with `count` candidates, in whole runs over the rows."""
-    cost, seen = 0.0, 0.0
-    for share in RUNGS:
-        cost += count * (share - seen)
-        count, seen = max(1, count // 2), share
+def opening_cost(count: int, rows: int) -> int:
+    """Rows that `Race.open_with` scores with `count` candidates."""
+    cost, seen = 0, 0
+    for until, go_on in opening(rows):
+        cost += count * (until - seen)
+        count, seen = min(count, go_on), until
     return cost
 
 

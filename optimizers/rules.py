@@ -1,7 +1,7 @@
 """Elimination rules and the order of examples: pure functions over scores of 0..1.
 
 Which rules were compared, on which response tables and with what result is told in
-docs/racing.md; only those that won are here.
+docs/racing.md: those that won are here, and `informative_order`, which tied with a random order.
 """
 
 from __future__ import annotations

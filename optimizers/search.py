@@ -25,6 +25,7 @@ from .moves import Moves
 from .opening import open_race
 from .propose import Proposer
 from .race import Race, Trial
+from .rules import balanced_order
 from .settings import COSTS, Settings, read_preference
 from .space import Space
 from .storage import open_storage
@@ -65,8 +66,8 @@ class Compiled:
 
     @property
     def p(self) -> float:
-        """The smallest p of the evidence, corrected; 1 where the best is the baseline."""
-        return 1.0 if self.evidence is None else min(self.evidence.p, self.evidence.combined)
+        """The p that decided, corrected for the search; 1 where the best is the baseline."""
+        return 1.0 if self.evidence is None else self.evidence.judged
 
     @property
     def announced(self) -> Trial:
@@ -115,7 +116,7 @@ def search(
     journal.unlink(missing_ok=True)  # the course is run again from recorded calls, never continued from here
     study = f"{subject.name}-{digest([str(session.store.folder), settings.seed], 8)}"
     sampler = Sampler(open_storage(settings.storage, journal), study, settings.seed)
-    race = Race(subject.search, course.run, lambda trial, race: _record(course, trial, race), settings.seed)
+    race = Race(subject.search, course.run, lambda trial, race: _record(course, trial, race), _order(subject, rng))
     baseline = _enter(subject, race, space, space.declared, "declared")
     assert baseline is not None
     moves = Moves(
@@ -132,7 +133,7 @@ def search(
     try:
         open_race(course, race, space, baseline, rng)
         course.reserve = _reserve(course, baseline)
-        ended = _go_on(course, race, space, moves, baseline)
+        ended = _go_on(course, race, space, moves)
     except Reserved:
         ended = "the rest of the budget is kept for confirming"
     except BudgetExceeded as error:
@@ -145,10 +146,16 @@ def search(
     return _end(course, race, baseline, ended)
 
 
+def _order(subject: Subject, rng: random.Random) -> list[int]:
+    """The rows in an order in which every beginning holds each label in its share."""
+    labelled = next((part.outputs[-1] for part in reversed(subject.parts) if part.labels), None)
+    return balanced_order([str(row.outputs.get(labelled)) if labelled else "" for row in subject.search], rng)
+
+
 # -- the middle ------------------------------------------------------------------------------
 
 
-def _go_on(course: Course, race: Race, space: Space, moves: Moves, baseline: Trial) -> str:
+def _go_on(course: Course, race: Race, space: Space, moves: Moves) -> str:
     """Race what the moves make until the trials or the budget end; gives the reason."""
     while len(race.trials) < course.settings.trials:
         made = moves.next()
@@ -158,13 +165,7 @@ def _go_on(course: Course, race: Race, space: Space, moves: Moves, baseline: Tri
         before = race.incumbent
         trial = _enter(course.subject, race, space, params, name)
         assert trial is not None
-        try:
-            race.run(trial)
-        except Reserved:
-            if not _sure(course, race, baseline):
-                raise
-            course.reserve = 0  # what is established already needs no fresh rows
-            race.run(trial)
+        race.run(trial)
         moves.learn(name, race.incumbent is not before)
     return "all trials were run"
 
@@ -180,17 +181,6 @@ def _reserve(course: Course, baseline: Trial) -> int:
     """Calls to keep for comparing the best with the baseline on fresh rows."""
     rows = fresh_rows(course.subject, course.learnt, [baseline.candidate], course.settings.confirm)
     return min(2 * len(rows) * len(course.subject.parts), course.left // 4)
-
-
-def _level(course: Course) -> float:
-    return course.settings.alpha / 2 if course.settings.confirm else course.settings.alpha
-
-
-def _sure(course: Course, race: Race, baseline: Trial) -> bool:
-    best = race.incumbent
-    if best is None or best is baseline:
-        return False
-    return corrected_p(race.trials, baseline, best, course.settings.seed) <= _level(course)
 
 
 def _end(course: Course, race: Race, baseline: Trial, ended: str) -> Compiled:
@@ -218,20 +208,19 @@ def _end(course: Course, race: Race, baseline: Trial, ended: str) -> Compiled:
 
 
 def _evidence(course: Course, race: Race, baseline: Trial, best: Trial) -> Evidence:
-    level = _level(course)
+    """The corrected test on the search rows, and the plain one on fresh rows where there are some and room for them."""
+    alpha = course.settings.alpha
     p = corrected_p(race.trials, baseline, best, course.settings.seed)
     both = [best.candidate, baseline.candidate]
     rows = fresh_rows(course.subject, course.learnt, both, course.settings.confirm)
-    if not rows:  # one chance only, at the whole of alpha
-        return Evidence(p, course.settings.alpha)
     rows = rows[: course.left // (2 * len(course.subject.parts))]
-    if p <= level or best.mean <= baseline.mean or not rows:
-        return Evidence(p, level)
+    if best.mean <= baseline.mean or not rows:
+        return Evidence(p, alpha)
     course.progress("confirm", 0, len(rows), "comparing with the baseline on fresh rows")
     try:
-        return look_again(course.subject, best.candidate, baseline.candidate, rows, p, level)
+        return look_again(course.subject, best.candidate, baseline.candidate, rows, p, alpha)
     except BudgetExceeded:
-        return Evidence(p, level)
+        return Evidence(p, alpha)
 
 
 def _check_budget(subject: Subject, session: Session) -> None:

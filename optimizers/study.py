@@ -52,6 +52,7 @@ class Sampler:
     def _begin(self, choices: dict[str, tuple[Any, ...]]) -> None:
         import optuna
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._choices, self._grown, self._told = choices, self._grown + 1, set()
         self._distributions = {
             name: optuna.distributions.CategoricalDistribution(values) for name, values in choices.items()

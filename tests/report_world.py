@@ -146,7 +146,7 @@ def make_run(folder: Path) -> Path:
         store.finish_call("b", "emit", MODEL, "{}", "{}", Spent(1, 1000, 20))
         store.fail_call("c", "emit", MODEL, "timeout")
         for number, trial in enumerate(
-            (trial_of(base, 0.6), trial_of(plan_of("Guess."), 0.3, 8, "pruned"), trial_of(best, 0.8)), 1
+            (trial_of(base, 0.6), trial_of(plan_of("Guess."), 0.3, 8, "dropped"), trial_of(best, 0.8)), 1
         ):
             store.put_note("trial", f"{number:04d}", trial)
         compiled = {

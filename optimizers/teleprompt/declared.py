@@ -14,14 +14,14 @@ import dspy
 
 from stillroom.engines import Engine
 from stillroom.errors import BadConfig
+from stillroom.optimizers.settings import Settings
+from stillroom.optimizers.subject import Part
 from stillroom.values import digest
 
 from ._lms import Sources, call_settings
 from ._rows import Rows, module_rows, plain
 from .metrics import ModuleMetric, module_metric
 from .module_plan import inner_lms, module_parts, structure
-from stillroom.optimizers.settings import Settings
-from stillroom.optimizers.subject import Part
 
 __all__ = ["DeclaredModule", "predictors_of"]
 

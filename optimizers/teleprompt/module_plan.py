@@ -16,12 +16,12 @@ from typing import Any, Literal, get_args, get_origin
 import dspy
 
 from stillroom.errors import BadConfig
+from stillroom.optimizers.subject import Choice, Part
 from stillroom.programs import Decoding, Demo
 from stillroom.values import digest, pretty, write_atomic
 
 from ._adapters import AMBIENT, FORM, FORMATS, CompiledPredict, ambient_format
 from ._rows import plain
-from stillroom.optimizers.subject import Choice, Part
 
 __all__ = [
     "FILE",

@@ -17,6 +17,7 @@ from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError,
 
 from stillroom.engines import Session, unwrap
 from stillroom.errors import BadConfig, EngineRefused, StillroomError
+from stillroom.optimizers.subject import Candidate, Choice, Part, Step
 from stillroom.programs import Cost, Demo, Outcome
 from stillroom.signatures import Example
 from stillroom.values import digest
@@ -27,7 +28,6 @@ from ._rows import plain
 from .declared import DeclaredModule, predictors_of
 from .metrics import outputs_of
 from .module_plan import copy_module, default_choice, inner_lms, module_code, overrides, put, structure
-from stillroom.optimizers.subject import Candidate, Choice, Part, Step
 
 __all__ = ["ModuleSubject"]
 

@@ -14,12 +14,12 @@ from dspy.teleprompt import Teleprompter
 
 from stillroom.engines import open_session
 from stillroom.ledger import Budget
+from stillroom.optimizers.settings import Settings, settings_value
 
 from ._lms import Sources
 from .declared import DeclaredModule
 from .module_plan import FILE, Compilation, save_choices
 from .modules import ModuleSubject
-from stillroom.optimizers.settings import Settings, settings_value
 
 __all__ = ["Compile"]
 

@@ -80,21 +80,22 @@ def test_one_clear_winner_is_established_and_the_luckiest_of_many_equals_is_not(
     assert corrected_p([baseline, *equals], baseline, luckiest, 0) > 0.05
 
 
-def test_two_chances_at_half_the_level_each():
-    """Fresh rows can establish what the search rows alone could not, and only together with them."""
-    assert Evidence(0.02, 0.025).established
-    assert not Evidence(0.04, 0.025).established
-    assert Evidence(0.06, 0.025, 40, 0.8, 0.6, 0.02).established
-    assert not Evidence(0.06, 0.025, 40, 0.7, 0.7, 0.6).established
+def test_fresh_rows_count_together_with_the_search_rows_and_without_them_the_bar_is_higher():
+    """Fisher's combination with fresh rows; twice the corrected p without."""
+    assert Evidence(0.02, 0.05).established
+    assert not Evidence(0.04, 0.05).established
+    assert Evidence(0.06, 0.05, 40, 0.8, 0.6, 0.02).established
+    assert not Evidence(0.02, 0.05, 40, 0.7, 0.7, 0.9).established
+    assert Evidence(0.1, 0.05, 40, 0.7, 0.7, 0.1).judged == pytest.approx(0.0561, abs=1e-4)
 
 
 def test_the_verdict_says_with_what_figures():
     """Confirmed or not, the scores, rows and p-values stand in it."""
     baseline, best = trial(0, spread(0.5)), trial(1, spread(0.9))
-    words = verdict(best, baseline, 7, Evidence(0.001, 0.025), 0)
+    words = verdict(best, baseline, 7, Evidence(0.001, 0.05), 0)
     assert words.startswith("winner confirmed: 0.900 against 0.500 on 40 search rows")
     assert "corrected for the best of 7 candidates" in words
-    assert "the baseline is kept" in verdict(best, baseline, 7, Evidence(0.3, 0.025, 20, 0.5, 0.5, 1.0), 0)
+    assert "the baseline is kept" in verdict(best, baseline, 7, Evidence(0.3, 0.05, 20, 0.5, 0.5, 1.0), 0)
     assert "no candidate scored above" in verdict(baseline, baseline, 7, Evidence(1.0, 0.05), 0)
 
 

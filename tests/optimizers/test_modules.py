@@ -14,12 +14,12 @@ from stillroom.engines import ScriptedEngine
 from stillroom.errors import BadConfig, BadData, BudgetExceeded, EngineBusy, EngineRefused
 from stillroom.evals import Verdict, exact
 from stillroom.ledger import Budget
+from stillroom.optimizers.settings import Settings
+from stillroom.optimizers.subject import Candidate, Subject
 from stillroom.optimizers.teleprompt._adapters import CompiledPredict
 from stillroom.optimizers.teleprompt.declared import DeclaredModule
 from stillroom.optimizers.teleprompt.metrics import module_metric
 from stillroom.optimizers.teleprompt.modules import ModuleSubject
-from stillroom.optimizers.settings import Settings
-from stillroom.optimizers.subject import Candidate, Subject
 from stillroom.programs import Decoding, Demo
 
 

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from stillroom.optimizers.rules import balanced_order, chance_ahead, drop, informative_order, looks, opening
+from stillroom.optimizers.rules import (
+    balanced_order,
+    chance_ahead,
+    drop,
+    informative_order,
+    looks,
+    opening,
+)
 
 SCORES = some.lists(some.tuples(some.sampled_from([0.0, 0.25, 1.0]), some.sampled_from([0.0, 0.5, 1.0])), min_size=1)
 

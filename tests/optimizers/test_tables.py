@@ -110,7 +110,7 @@ def test_making_a_table_again_asks_nothing_again(tables: ModuleType, tmp_path: P
 
 def test_the_race_that_is_kept_is_cheaper_than_its_rivals(tables: ModuleType, racing: ModuleType):
     """On the published tables: MIPROv2's final search score for well under its calls, and no worse held out."""
-    kept, peer, plain = racing.KEPT, racing.MIPRO, racing.FULL
+    kept, peer, plain = racing.RACE, racing.MIPRO, racing.FULL
     names = (kept, peer, plain)
     wide = [table for table in map(tables.load, SHIPPED) if len(table.candidates) >= 24]
     found = {table.name: racing.compare(table, names, range(12)) for table in wide}
@@ -125,7 +125,28 @@ def test_the_race_that_is_kept_is_cheaper_than_its_rivals(tables: ModuleType, ra
 def test_a_replay_is_a_function_of_its_seed(tables: ModuleType, racing: ModuleType):
     """Same table, strategy and seed: the same crowns after the same calls; and no cell is paid for twice."""
     table = tables.load(SHIPPED[0])
-    first, again, other = (racing.replay(table, racing.STRATEGIES[racing.KEPT], seed) for seed in (1, 1, 2))
+    first, again, other = (racing.replay(table, racing.STRATEGIES[racing.RACE], seed) for seed in (1, 1, 2))
     assert first.crowned == again.crowned
     assert first.crowned != other.crowned
     assert first.calls == first.seen.sum() <= first.scores.size
+
+
+def test_easy_rows_do_not_flatter(tables: ModuleType):
+    """Of two candidates with the same mean, the one that saw the harder rows is the better one."""
+    adjusted_means = importlib.import_module("benchmarks._world").adjusted_means
+    others = [{row: float(row < 4) for row in range(8)} for _ in range(6)]
+    means, counts = adjusted_means([*others, {0: 1.0, 4: 0.0}, {4: 1.0, 5: 0.0}, {}])
+    assert counts == [8] * 6 + [2, 2, 0]
+    assert means[7] > means[6]
+    assert means[8] == pytest.approx(sum(sum(each.values()) for each in others) / 48, abs=0.05)
+
+
+def test_candidates_borrow_from_those_with_the_same_features(tables: ModuleType):
+    """An untried candidate is expected to do as those that share its demos; the more was seen, the surer."""
+    expected_means = importlib.import_module("benchmarks._world").expected_means
+    features = [{"demos": demos, "format": form} for demos in ("none", "good") for form in ("json", "chat", "tags")]
+    mean, sd = expected_means(features, [0.3, 0.32, 0.0, 0.7, 0.72, 0.0], [40, 40, 0, 40, 5, 0])
+    assert mean[5] > mean[2] + 0.1
+    assert mean[3] == pytest.approx(0.7, abs=0.08)
+    assert sd[3] < sd[4] < sd[5]
+    assert expected_means(features, [0.0] * 6, [0] * 6)[0] == [0.5] * 6

@@ -17,9 +17,9 @@ from dspy.teleprompt import Teleprompter
 from stillroom.engines import ScriptedEngine
 from stillroom.errors import BadConfig, BudgetExceeded, EngineBusy, FingerprintChanged
 from stillroom.ledger import Budget
+from stillroom.optimizers.settings import Settings
 from stillroom.optimizers.teleprompt._adapters import CompiledPredict
 from stillroom.optimizers.teleprompt.module_plan import Compilation, apply_choices, load_module
-from stillroom.optimizers.settings import Settings
 from stillroom.optimizers.teleprompt.teleprompter import Compile
 from stillroom.programs import Decoding, Demo
 
