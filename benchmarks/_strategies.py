@@ -15,12 +15,35 @@ from itertools import islice
 
 import numpy as np
 
-from stillroom.optimizers.rules import balanced_order, chance_ahead, informative_order, opening
+from stillroom.optimizers.rules import balanced_order, chance_ahead, opening
 
 from ._bounds import Worse, bernstein, betting, f_race, fives, growing, rungs, unlikely
 from ._world import Strategy, World, arriving, by_tpe, guided, posterior
 
 __all__ = ["STRATEGIES", "mipro"]
+
+
+def informative_order(scores: Sequence[Sequence[float]], rng: random.Random) -> list[int]:
+    """Rows in the order in which they tell candidates apart.
+
+    A row's weight is its discrimination, the covariance over the candidates of the row's score with
+    the mean of the candidate's other rows (item-rest covariance, the moment form of an item's
+    discrimination in classical test theory and of a in the 2PL model; Lord and Novick 1968), plus
+    its variance, which is what is left where few candidates are known. Ties fall as `rng` shuffles.
+
+    Args:
+        scores: One complete list of row scores for each candidate.
+        rng: Breaks ties.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    count, rows = table.shape
+    order = list(range(rows))
+    rng.shuffle(order)
+    if count < 2:
+        return order
+    rest = (table.sum(axis=1, keepdims=True) - table) / max(rows - 1, 1)
+    weight = ((table - table.mean(axis=0)) * (rest - rest.mean(axis=0))).mean(axis=0) * 4 + table.var(axis=0) / count
+    return sorted(order, key=lambda row: -weight[row])
 
 
 def random_search(world: World, order: Callable[[World], Iterator[int]] = arriving) -> None:

@@ -1,7 +1,7 @@
 """Elimination rules and the order of examples: pure functions over scores of 0..1.
 
 Which rules were compared, on which response tables and with what result is told in
-docs/racing.md: those that won are here, and `informative_order`, which tied with a random order.
+docs/racing.md; only those that won are here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-__all__ = ["balanced_order", "chance_ahead", "drop", "informative_order", "looks", "opening"]
+__all__ = ["balanced_order", "chance_ahead", "drop", "looks", "opening"]
 
 SPREAD = 0.12  # how far two candidates' true means usually lie apart (standard deviation of the difference)
 NOISE = 0.5  # standard deviation of one row's paired difference, before any was seen
@@ -110,26 +110,3 @@ def balanced_order(strata: Sequence[Hashable], rng: random.Random) -> list[int]:
         start = rng.random()
         place.update({row: (rank + start) / len(rows) for rank, row in enumerate(rows)})
     return sorted(place, key=lambda row: place[row])
-
-
-def informative_order(scores: Sequence[Sequence[float]], rng: random.Random) -> list[int]:
-    """Rows in the order in which they tell candidates apart.
-
-    A row's weight is its discrimination, the covariance over the candidates of the row's score with
-    the mean of the candidate's other rows (item-rest covariance, the moment form of an item's
-    discrimination in classical test theory and of a in the 2PL model; Lord and Novick 1968), plus
-    its variance, which is what is left where few candidates are known. Ties fall as `rng` shuffles.
-
-    Args:
-        scores: One complete list of row scores for each candidate.
-        rng: Breaks ties.
-    """
-    table = np.asarray(scores, dtype=np.float64)
-    count, rows = table.shape
-    order = list(range(rows))
-    rng.shuffle(order)
-    if count < 2:
-        return order
-    rest = (table.sum(axis=1, keepdims=True) - table) / max(rows - 1, 1)
-    weight = ((table - table.mean(axis=0)) * (rest - rest.mean(axis=0))).mean(axis=0) * 4 + table.var(axis=0) / count
-    return sorted(order, key=lambda row: -weight[row])

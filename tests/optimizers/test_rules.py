@@ -13,7 +13,6 @@ from stillroom.optimizers.rules import (
     balanced_order,
     chance_ahead,
     drop,
-    informative_order,
     looks,
     opening,
 )
@@ -94,11 +93,3 @@ def test_orders_are_random_but_for_what_they_promise():
     assert first == again
     assert first != other
     assert {balanced_order(labels, random.Random(seed))[0] % 2 for seed in range(20)} == {0, 1}
-
-
-def test_rows_that_tell_candidates_apart_come_first():
-    """A row that only good candidates get right, before rows that all or none get right."""
-    scores = [[1, 1, 0, 1, 0], [1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]]
-    order = informative_order(scores, random.Random(0))
-    assert sorted(order) == list(range(5))
-    assert set(order[:2]) == {1, 3}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import random
 from pathlib import Path
 from types import ModuleType
 
@@ -150,3 +151,11 @@ def test_candidates_borrow_from_those_with_the_same_features(tables: ModuleType)
     assert mean[3] == pytest.approx(0.7, abs=0.08)
     assert sd[3] < sd[4] < sd[5]
     assert expected_means(features, [0.0] * 6, [0] * 6)[0] == [0.5] * 6
+
+
+def test_rows_that_tell_candidates_apart_come_first(racing: ModuleType):
+    """A row that only good candidates get right, before rows that all or none get right."""
+    scores = [[1, 1, 0, 1, 0], [1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]]
+    order = importlib.import_module("benchmarks._strategies").informative_order(scores, random.Random(0))
+    assert sorted(order) == list(range(5))
+    assert set(order[:2]) == {1, 3}
