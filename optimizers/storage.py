@@ -65,7 +65,8 @@ def _journal(path: Path) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=Lock(str(path))))
     except OSError as error:
         raise RunError(
-            f"a folder for a study must be writable, got {path.parent} ({error.strerror})", mend="Choose another folder."
+            f"a folder for a study must be writable, got {path.parent} ({error.strerror})",
+            mend="Choose another folder.",
         ) from error
 
 
@@ -93,7 +94,9 @@ def _grpc(rest: str) -> BaseStorage:
             warnings.simplefilter("ignore", ExperimentalWarning)
             proxy = GrpcStorageProxy(host=host, port=int(port))
     except ImportError as error:
-        raise BadConfig("grpc:// needs the package grpcio, got none installed", mend="pip install grpcio") from error
+        raise BadConfig(
+            "grpc:// needs the package grpcio, got none installed", mend="pip install 'stillroom[grpc]'"
+        ) from error
     try:
         proxy.wait_server_ready(timeout=PATIENCE)
     except Exception as error:  # grpc's own tree, which may not be imported here

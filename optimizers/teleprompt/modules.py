@@ -151,7 +151,7 @@ class ModuleSubject:
         found = dict(zip(missing, self._answers(candidate.program, list(missing.values())), strict=True))
         fresh = {key: each for key, each in found.items() if isinstance(each, Outcome)}
         failures = [each for each in found.values() if isinstance(each, BaseException)]
-        self._check_alive(candidate, fresh, failures or len(missing) < len(keys))
+        self._check_alive(fresh, failures or len(missing) < len(keys))
         store.put_evals(
             (
                 key,
@@ -268,12 +268,12 @@ class ModuleSubject:
             if (part := getattr(each, MARK, None)) in self._predictors
         ]
 
-    def _check_alive(self, candidate: Candidate, fresh: Mapping[str, Outcome], other: Any) -> None:
-        """A program that raises the same on every row of its first run is broken, not bad."""
+    def _check_alive(self, fresh: Mapping[str, Outcome], other: Any) -> None:
+        """A program that raises the same on every row of the first run is broken, not bad."""
         raised = {each.outputs.get("raised") for each in fresh.values()}
         bad = {None, AdapterParseError.__name__, ContextWindowExceededError.__name__}
         broken = len(raised) == 1 and not raised & bad and not other
-        if broken and not self._alive and candidate.digest == self.baseline.digest:
+        if broken and not self._alive:
             first = next(iter(fresh.values()))
             raise BadConfig(
                 f"{self.name} and its metric must run, got the same error on all {len(fresh)} rows: {first.why}",

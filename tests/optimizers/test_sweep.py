@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import warnings
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -75,6 +77,32 @@ def test_proving_later_searches_nothing_again(tmp_path: Path):
     run(queue, later, log)
     assert len(served(log)) == len(TASK.search) + len(TASK.held_out)
     assert queue.states(later)[later[0].digest].result["test"] is not None
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> str:
+    """A gRPC proxy before a journal file, as `optuna.storages.run_grpc_proxy_server` serves it."""
+    pytest.importorskip("grpc", reason="the extra `grpc` is not installed")
+    from optuna.storages import run_grpc_proxy_server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    behind = open_storage(None, tmp_path / "behind.log")
+    serve = partial(run_grpc_proxy_server, behind, host="127.0.0.1", port=port)
+    threading.Thread(target=serve, daemon=True).start()
+    return f"grpc://127.0.0.1:{port}"
+
+
+def test_a_grpc_proxy_serves_a_queue(tmp_path: Path, proxy: str):
+    """Cells added through the proxy are run through it, and recorded behind it."""
+    log, those = tmp_path / "log", cells()
+    queue = open_queue(tmp_path, proxy)
+    queue.add(those)
+    assert run(queue, those, log) == 4
+    assert {state.status for state in queue.states(those).values()} == {"done"}
+    assert (tmp_path / "behind.log").stat().st_size > 0
+    assert not (tmp_path / "sweep.log").exists()
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite:///{}/sweep.db"])
