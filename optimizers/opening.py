@@ -17,7 +17,7 @@ from .space import Space, key
 __all__ = ["open_race"]
 
 BOOTSTRAPPED = (4, 2)  # sizes of demo sets made from the program's own right answers
-OPENINGS = 7
+OPENINGS = 8  # the baseline among them
 
 
 def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: random.Random) -> None:
@@ -38,7 +38,7 @@ def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: ra
     course.reserve = len(race.rows) * len(subject.parts)  # for the baseline, which must see all rows
     try:
         if openings and course.left >= 2 * course.reserve:
-            race.open_with(openings[: _how_many(course, len(race.rows))])
+            race.open_with([*openings[: _how_many(course, len(race.rows)) - 1], baseline])
             _take_up(race, openings)
     except Reserved:
         pass  # the others stay open until the baseline is through
@@ -59,12 +59,12 @@ def _limited_otherwise(budget: Budget) -> bool:
 
 
 def _how_many(course: Course, rows: int) -> int:
-    """Openings whose bracket fits beside the baseline's rows, at least one."""
+    """Openings, the baseline among them, whose bracket fits beside the baseline's rows; at least two."""
     parts = len(course.subject.parts)
-    for count in range(OPENINGS, 1, -1):
+    for count in range(OPENINGS, 2, -1):
         if course.left >= course.reserve + opening_cost(count, rows) * parts:
             return count
-    return 1
+    return 2
 
 
 def _bootstrap(course: Course, race: Race, space: Space, baseline: Trial, rng: random.Random) -> None:

@@ -111,13 +111,13 @@ class Race:
     def open_with(self, trials: Sequence[Trial]) -> None:
         """Find a first incumbent by a bracket of successive halving; see `rules.opening`.
 
-        Those that did not go on stay open; `run` takes them up again.
+        Among equals those named first go on. Who does not go on stays open; `run` takes it up again.
         """
         field_ = list(trials)
         for until, go_on in opening(len(self.rows)):
             for trial in field_:
                 self._score(trial, until)
-            field_ = sorted(field_, key=_rank)[:go_on]
+            field_ = sorted(field_, key=lambda trial: -trial.mean)[:go_on]
         self._rest(field_[0], "complete")
 
     def finish(self, trial: Trial) -> None:
