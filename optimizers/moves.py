@@ -25,6 +25,7 @@ __all__ = ["Moves", "bootstrap"]
 
 ASKED = 8  # suggestions of the sampler that may repeat what was tried
 GUIDED = 12  # labels up to which a definition of each is asked for: it costs a call a label
+MOVES = ("demos", "structure", "instruction", "cross", "sampler")
 STRUCTURE = ("format", "reasoning", "scored", "constrained", "temperature")
 
 Params = dict[str, Any]
@@ -72,10 +73,9 @@ class Moves:
         self.wins.setdefault(name, [0, 0])[not won] += 1
 
     def _preferred(self) -> list[str]:
-        """All moves, by a draw from what is known of each."""
-        names = ["demos", "instruction", "structure", "cross", "sampler"]
-        drawn = {name: self.rng.betavariate(*(1 + count for count in self.wins.get(name, (0, 0)))) for name in names}
-        return sorted(names, key=lambda name: -drawn[name])
+        """All moves: those not made yet in their order, then by a draw from what is known of each."""
+        drawn = {name: self.rng.betavariate(*(1 + count for count in self.wins.get(name, (0, 0)))) for name in MOVES}
+        return sorted(MOVES, key=lambda name: (name in self.wins, -drawn[name] if name in self.wins else 0.0))
 
     @property
     def _best(self) -> Trial:
