@@ -38,7 +38,7 @@ class Finding:
 
 def doctor(args: Namespace, screen: Screen) -> Ending:
     """Look at everything; exit code 1 if something necessary is missing."""
-    findings = [_python(), _cores(), _memory(), _cache(), *_packages(), *_models(), _bubblewrap(), _gpu()]
+    findings = [_python(), _cores(), _memory(), _cache(), *_packages(), *_models(), _sandbox(), _gpu()]
     screen.say(*table([("what", "state", "found"), *((each.what, each.state, each.value) for each in findings)]))
     for each in findings:
         if each.mend and each.state != "ok":
@@ -113,9 +113,18 @@ def _models() -> list[Finding]:
     return found
 
 
-def _bubblewrap() -> Finding:
-    path = shutil.which("bwrap")
-    return Finding("bubblewrap", "ok" if path else "optional", path or "not found")
+def _sandbox() -> Finding:
+    """Which back-end runs code that models wrote, and why no better one; each is tried with a program."""
+    from stillroom.evals.sandbox import available
+
+    choices = available()
+    used = next((each for each in choices if each.usable), None)
+    better = choices if used is None else choices[: choices.index(used)]
+    reasons = "; ".join(f"{each.name}: {each.why}" for each in better)
+    if used is None:
+        mend = f"Verifiers that run code answer `unverified` until there is one. {better[0].mend}"
+        return Finding("sandbox", "optional", f"none ({reasons})", mend)
+    return Finding("sandbox", "ok", used.name + (f" ({reasons})" if reasons else ""))
 
 
 def _gpu() -> Finding:

@@ -41,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     _run(verbs)
     _report(verbs)
     _sweep(verbs)
+    _certify(verbs)
     _models(verbs)
     _doctor(verbs)
     return parser
@@ -164,6 +165,24 @@ def _sweep(verbs: Any) -> None:
     verb.add_argument("--retry", action="store_true", help="try every failed cell again, not only those of outages")
     verb.add_argument("--dry-run", action="store_true", help="list the cells and their worst case; run nothing")
     verb.add_argument("--progress", action="store_true", help="draw a progress bar even where there is no terminal")
+
+
+def _certify(verbs: Any) -> None:
+    verb = _verb(verbs, "certify", "measure a judge against people's labels, or ask its canary again", home="certify")
+    verb.epilog = "exit code 7: the judge is too weak to decide alone, or its canary has drifted"
+    judge = "a Python file that defines `judge`, the run folder of a compiled judge, or its plan.json"
+    verb.add_argument("judge", metavar="JUDGE", type=Path, help=judge)
+    verb.add_argument("--against", type=Path, metavar="LABELS", help="rows with the judge's inputs and people's label")
+    verb.add_argument("--canary", type=Path, metavar="CERTIFICATE", help="ask the rows kept in a certificate again")
+    verb.add_argument("--label", default="label", metavar="FIELD", help="the field with the label (default: label)")
+    verb.add_argument("--prompt", metavar="FIELD", help="rows equal in it share a prompt (default: the first input)")
+    verb.add_argument("--kappa", type=float, metavar="K", help="lower end of kappa that is strong (default: 0.4)")
+    verb.add_argument("--run", type=Path, metavar="FOLDER", help="where calls are recorded, so that it can be resumed")
+    text = "where to write (default: certificate.json in the run folder, or in runs/certify-<name of the file>)"
+    verb.add_argument("--out", type=Path, metavar="FILE", help=text)
+    verb.add_argument("--seed", type=int, metavar="N", help="of the bootstraps")
+    for add in (_lm, _budget):
+        add(verb)
 
 
 def _models(verbs: Any) -> None:

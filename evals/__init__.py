@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .decontaminate import Clean, Decontamination, decontaminate
 from .duplicates import Embeds, Match, NearDuplicates, folded, rouge_l
 from .embedding import Embedder, default_embedder
+from .faces import as_dspy_metric, as_gate, as_reward
 from .leakage import Leakage
 from .verdict import Metric, Verdict, Verifier, mean, named
 from .verifiers import evaluate, exact, expression, fields, normalised, numeric
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from .classifier import EmbeddingClassifier
 
 __all__ = [
+    "Clean",
+    "Decontamination",
     "Embedder",
     "EmbeddingClassifier",
     "Embeds",
@@ -23,6 +27,10 @@ __all__ = [
     "NearDuplicates",
     "Verdict",
     "Verifier",
+    "as_dspy_metric",
+    "as_gate",
+    "as_reward",
+    "decontaminate",
     "default_embedder",
     "evaluate",
     "exact",

@@ -156,13 +156,19 @@ def _course(
     if isinstance(halted, BudgetExceeded):
         if watch.best is None:
             return Course(student, student, "budget: no program was scored in full, the start is kept", points)
-        return Course(watch.best[0], student, "budget", points)
+        return Course(_unpatched(watch.best[0]), student, "budget", points)
     if halted is not None:
         raise halted
     if crash is not None or program is None:
         said = f"{type(crash).__name__}: {crash}" if crash is not None else "no program was returned"
         return Course(student, student, f"crashed: {' '.join(said.split())[:300]}", points)
-    return Course(program, student, "finished", points)
+    return Course(_unpatched(program), student, "finished", points)
+
+
+def _unpatched(program: dspy.Module) -> dspy.Module:
+    """Without the `forward` that DSPy's trace bootstrapping puts on an instance: it asks the program it was copied from."""
+    vars(program).pop("forward", None)
+    return program
 
 
 def _row(task: Task, example: Example) -> dspy.Example:

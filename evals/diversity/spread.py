@@ -108,7 +108,9 @@ def realism(
     from sklearn.model_selection import StratifiedGroupKFold
 
     if folds < 2 or min(len(made), len(real)) < 2 * folds:
-        raise BadConfig(f"telling sets apart in {folds} folds needs {2 * folds} rows each, got {len(made)}, {len(real)}")
+        raise BadConfig(
+            f"telling sets apart in {folds} folds needs {2 * folds} rows each, got {len(made)}, {len(real)}"
+        )
     vectors = np.concatenate([made, real]).astype(np.float64)
     labels = np.r_[np.ones(len(made), dtype=int), np.zeros(len(real), dtype=int)]
     codes = {group: code for code, group in enumerate(dict.fromkeys(groups or range(len(labels))))}

@@ -16,7 +16,12 @@ from collections.abc import Sequence
 
 __all__ = ["verb_object", "verb_objects"]
 
-_VERBS = frozenset(
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_VERBS = _set(
     """
     accomplish act adapt add address adjust advise aggregate analyse analyze annotate answer apply appraise argue
     arrange ask assess assign assume attach balance brainstorm break brief build bring calculate capitalize categorise
@@ -40,7 +45,7 @@ _VERBS = frozenset(
     substitute subtract suggest sum summarise summarize supply support swap synthesise synthesize tabulate tag take talk
     teach tell test think tokenize trace track transcribe transform translate trim try tune turn update use validate
     verify visualise visualize weigh work write
-    """.split()
+    """
 )
 _POLITE = re.compile(
     r"^(?:(?:please|kindly|now|then|next|first|finally|also|just|otherwise|hi|hello|ok(?:ay)?|and|so|carefully|briefly)\b[\s,]*"
@@ -58,21 +63,20 @@ _LATER = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?:])\s+|\n+")
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9'’+#-]*|[<\[][^>\]]{1,30}[>\]]|\d[\d,.]*|[^\w\s]")
 
-_INDIRECT = frozenset("me us him her them you it".split())
-_PARTICLES = frozenset("up down out off over away back together".split())
-_SMALL = frozenset(
+_BEFORE = _set("me us him her them you it up down out off over away back together with")
+_SMALL = _set(
     """a an the this that these those my your his its our their some any all each every both either several many much
     more most few another other such one two three four five six seven eight nine ten no whether if how why what who
-    when where which as possible following given above below appropriate""".split()
+    when where which as possible following given above below appropriate"""
 )
-_END = frozenset(
+_END = _set(
     """of in on at by for from with without to into onto about between among against during through using based that
     which who whose where when while if whether unless until because so and or but than as per via like under over
     after before towards toward within according containing describing representing including given regarding only
     then is are was were be can could should would may might will has have had do does it they he she i you we
-    politely carefully briefly properly correctly such""".split()
+    politely carefully briefly properly correctly such"""
 )
-_QUESTION = frozenset("whether if how why what who when where which".split())
+_QUESTION = _set("whether if how why what who when where which")
 _SINGULAR = ("ss", "us", "is", "as", "series", "news", "ics")
 
 
@@ -128,7 +132,7 @@ def _verb(word: str) -> str:
 def _object(tokens: Sequence[str]) -> str:
     """The last noun of the noun phrase that starts here, in the singular, or ""."""
     at = 0
-    while at < len(tokens) and tokens[at].lower() in _INDIRECT | _PARTICLES | {"with"} and at < 2:
+    while at < len(tokens) and at < 2 and tokens[at].lower() in _BEFORE:
         at += 1  # give *me* ..., write *down* ..., come *up with* ...
     phrase: list[str] = []
     for token in tokens[at:]:

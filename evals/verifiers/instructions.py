@@ -178,7 +178,15 @@ def _highlights(num_highlights: int) -> Check:
 
 
 def _title() -> Check:
-    return lambda text: count(r"<<[^\n]*?[^\s<>][^\n]*?>>", text) > 0
+    def titled(text: str) -> bool:
+        return any(_between_angles(line).lstrip("<").rstrip(">").strip() for line in text.split("\n"))
+
+    return titled
+
+
+def _between_angles(line: str) -> str:
+    start, end = line.find("<<"), line.rfind(">>")
+    return line[start + 2 : end] if 0 <= start < end - 1 else ""
 
 
 # --- keywords ----------------------------------------------------------------------

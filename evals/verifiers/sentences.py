@@ -14,12 +14,12 @@ _ABBREVIATIONS = (
     "adm ala ariz aug ave bros c.v calif co col colo conn corp cos d.c dec dr feb fla fri ft ga gen inc jan jr kan ky "
     "l.a lt ltd m.b.a maj messrs mg mich minn mr mrs ms n.c n.d n.j n.m n.y nev nov oct okla ore p.m a.m pa ph.d prof "
     "r.i rep reps s.c sen sep sept sr st tenn tues u.k u.n u.s u.s.a u.s.s.r v va vs vt w.va wash wed wis yr"
-).split()
+)
 _STARTERS = (
     "according although among both but despite even he however i if in indeed instead it many meanwhile moreover most "
     "nevertheless nonetheless nor separately similarly since so some the there these they this though thus under when "
     "while yet"
-).split()
+)
 
 
 @cache
@@ -27,8 +27,8 @@ def _splitter() -> Any:
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
     known = PunktParameters()
-    known.abbrev_types = {*_ABBREVIATIONS, *"bcdefghjklmnprstvw"}
-    known.sent_starters = set(_STARTERS)
+    known.abbrev_types = {*_ABBREVIATIONS.split(), *"bcdefghjklmnprstvw"}
+    known.sent_starters = set(_STARTERS.split())
     return PunktSentenceTokenizer(known)
 
 

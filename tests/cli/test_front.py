@@ -122,7 +122,7 @@ def test_doctor_reports_and_is_content(cli):
         "dspy-ai",
         "torch",
         "optuna",
-        "bubblewrap",
+        "sandbox",
         "gpu",
     } <= set(found)
     assert f"model {known()[0].name}" in found

@@ -82,6 +82,13 @@ def test_a_peer_never_spends_more_than_the_budget(tmp_path: Path, name: str):
         assert found.search_score == found.baseline_score
 
 
+def test_a_program_kept_at_the_end_of_the_budget_stands_alone(tmp_path: Path):
+    """GEPA traces by a `forward` on the instance; a copy made then must not ask the program it was copied from."""
+    found = find("gepa", tmp_path, world.engine(), calls=70)
+    assert found.ended == "budget"
+    assert "forward" not in vars(found.program.module)
+
+
 @pytest.mark.parametrize(("name", "calls"), [("gepa", None), ("simba", None), ("copro", 50), ("miprov2", 70)])
 def test_running_again_is_free_and_finds_the_same(tmp_path: Path, name: str, calls: int | None):
     """Every call is in the store, on its way to the end or to the budget."""

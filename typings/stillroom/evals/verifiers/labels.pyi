@@ -1,0 +1,1 @@
+from evals.verifiers.labels import *
