@@ -50,14 +50,18 @@ TASKS_FOR_GOALS = 8  # goals over fewer say nothing
 OURS: Mapping[str, Any] = {"trials": 100}  # the budget ends the search
 # small models ramble to the limit, which costs time and no call: proposals as long as ours, answers with room for the format
 PEERS: Mapping[str, Any] = {"prompt_max_tokens": 400}
-ROOM, REASONED_ROOM, ROOM_A_FIELD = 48, 300, 24  # tokens of an answer of one field, with reasoning, of each further field
+ROOM, REASONED_ROOM, ROOM_A_FIELD = (
+    48,
+    300,
+    24,
+)  # tokens of an answer of one field, with reasoning, of each further field
 
 Cell = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cells of one invocation share. `calls` is `None` for MIPROv2's natural end."""
+    """What all cells of one invocation share. `calls` is `None` for MIPROv2's natural end; `adapter` is the peers'."""
 
     task_model: str
     prompt_model: str | None
@@ -67,13 +71,15 @@ class Bench:
     data: Path
     out: Path
     runs: Path
+    adapter: str = "chat"
 
     @property
     def slug(self) -> str:
         """Folder name of these models and this budget."""
         models = self.task_model if self.prompt_model is None else f"{self.task_model}+{self.prompt_model}"
-        budget = "" if self.calls is None else f"-calls{self.calls}"
-        return re.sub(r"[^A-Za-z0-9.+]+", "-", models).strip("-") + budget
+        more = "" if self.calls is None else f"-calls{self.calls}"
+        more += "" if self.adapter == "chat" else f"-{self.adapter}"
+        return re.sub(r"[^A-Za-z0-9.+]+", "-", models).strip("-") + more
 
     def name(self, task: str, strategy: str) -> str:
         """Of a cell's file and run folder."""
@@ -89,6 +95,7 @@ class Bench:
         words += ["--task-model", self.task_model, "--seed", str(self.seed)]
         words += [] if self.prompt_model is None else ["--prompt-model", self.prompt_model]
         words += [] if self.calls is None else ["--budget", str(self.calls)]
+        words += [] if self.adapter == "chat" else ["--peer-adapter", self.adapter]
         words += [part for split, size in self.sizes.items() for part in (f"--{split}", str(size))]
         return shlex.join(words)
 
@@ -106,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.data,
         options.out,
         options.runs,
+        options.peer_adapter,
     )
     if not options.summary:
         logging.getLogger("dspy").setLevel(logging.ERROR)  # it warns of every answer that is cut
@@ -122,6 +130,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--task-model", default="local/qwen2.5-coder-1.5b")
     parser.add_argument("--prompt-model", help="the task model by default")
     parser.add_argument("--budget", default="natural", help="natural (MIPROv2's own), or calls for everybody")
+    parser.add_argument(
+        "--peer-adapter", default="chat", choices=["chat", "json"], help="DSPy's default, or its JSON one"
+    )
     parser.add_argument("--seed", type=int, default=0)
     for split, size in SIZES.items():
         parser.add_argument(f"--{split}", type=int, default=size, help=f"rows of the {split} split")
@@ -191,7 +202,7 @@ def make_cell(bench: Bench, task: st.Task, strategy: str, engine: Engine, prompt
         run=folder,
         budget=Budget(calls=calls),
         seed=bench.seed,
-        options=_options_of(strategy, task, reasoned),
+        options=_options_of(strategy, task, reasoned, bench.adapter),
     )
     scores, start = _held_out(task, (found.program, found.start), folder.with_name(f"{task.name}.test"))
     return {
@@ -217,11 +228,12 @@ def make_cell(bench: Bench, task: st.Task, strategy: str, engine: Engine, prompt
     }
 
 
-def _options_of(strategy: str, task: st.Task, reasoned: bool) -> Mapping[str, Any]:
+def _options_of(strategy: str, task: st.Task, reasoned: bool, adapter: str) -> Mapping[str, Any]:
     if strategy in ("stillroom", "baseline"):
         return OURS if strategy == "stillroom" else {}
     room = REASONED_ROOM if reasoned else ROOM + ROOM_A_FIELD * (len(task.shape.outputs) - 1)
-    return {**PEERS, "reasoning": reasoned, "max_tokens": room}
+    chosen = {} if adapter == "chat" else {"adapter": adapter}
+    return {**PEERS, **chosen, "reasoning": reasoned, "max_tokens": room}
 
 
 def natural(measure: Cell) -> int:

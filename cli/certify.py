@@ -136,7 +136,7 @@ def _certified(args: Namespace, judge: Judge, screen: Screen) -> Ending:
 def lines(certificate: Certificate) -> list[str]:
     """The certificate as a table for people."""
     judge, labels, agreed = certificate.judge, certificate.labels, certificate.agreement
-    shown = [("measure", "value", "low", "high")]
+    shown: list[tuple[object, ...]] = [("measure", "value", "low", "high")]
     shown += [_row(name.replace("_", " "), agreed[name]) for name in ("accuracy", "kappa", "spearman", "kendall")]
     positions, length, own = certificate.positions or {}, certificate.length or {}, certificate.self_preference or {}
     if positions:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from stillroom.errors import BadConfig
-from stillroom.evals.verdict import Verdict
 from stillroom.rows import Status
 
 from .filters.texts import TextGate
+from .verdict import Verdict
 
 __all__ = ["KINDS", "Span", "find_pii", "private", "redact"]
 

@@ -28,8 +28,9 @@ def as_verifier(judge: Judge, **sources: Source) -> Verifier:
     Args:
         judge: Any judge.
         sources: Where each of its inputs comes from: the name of a field (of the outputs, else of
-            the expected row), or a function of the two. Of the same name by default. To compare an
-            answer with the gold one: `first="answer", second=lambda expected, outputs: expected["answer"]`.
+            the expected row; the answer judged is never taken from the latter), or a function of the
+            two. Of the same name by default. To compare an answer with the gold one:
+            `first="answer", second=lambda expected, outputs: expected["answer"]`.
 
     Returns:
         A verifier. Where the answer to be judged is missing it fails; where anything else is
@@ -41,7 +42,9 @@ def as_verifier(judge: Judge, **sources: Source) -> Verifier:
     reads = _sources(judge, sources)
 
     def check(expected: Row, outputs: Row) -> Verdict:
-        row = {name: _value(source, expected, outputs) for name, source in reads.items()}
+        # a gold answer that stands in for a missing one would be praised
+        rest = {name: {} if name == judge.subject and isinstance(reads[name], str) else expected for name in reads}
+        row = {name: _value(source, rest[name], outputs) for name, source in reads.items()}
         if nothing_to_judge(judge.plan, {**dict.fromkeys(row, "-"), judge.subject: row[judge.subject]}):
             return Verdict.fail(f"nothing to judge: no {judge.subject}")
         (opinion,) = judge.judge([row])

@@ -1,0 +1,1 @@
+from programs.judging.faces import *

@@ -1,1 +1,0 @@
-from programs.judging.rubric import *
