@@ -27,10 +27,12 @@ class Evidence:
         fresh_best, fresh_baseline: Mean scores on them.
         fresh_p: One-sided exact paired p on them; 1 without any.
         alpha: What `judged` must reach.
+        rows: Search rows.
     """
 
     p: float
     alpha: float
+    rows: int
     fresh: int = 0
     fresh_best: float = 0.0
     fresh_baseline: float = 0.0
@@ -40,13 +42,21 @@ class Evidence:
     def judged(self) -> float:
         """The p that decides, one-sided.
 
-        With fresh rows Fisher's (1932) combination of the two independent p-values. Without them twice
-        the corrected p: candidates bred from the best inherit its luck, which the correction knows only
-        in part (docs/racing.md has the simulations).
+        Half as many fresh rows as search rows or more decide alone: nothing was picked on them, so
+        they need no correction. Fewer are combined with the corrected p (Fisher 1932). Without any
+        the corrected p counts twice: candidates bred from the best inherit its luck, which the
+        correction knows only in part (docs/racing.md has the simulations).
         """
         from scipy.stats import combine_pvalues
 
-        return float(combine_pvalues([self.p, self.fresh_p]).pvalue) if self.fresh else min(1.0, 2 * self.p)
+        if not self.fresh:
+            return min(1.0, 2 * self.p)
+        return self.fresh_p if self.alone else float(combine_pvalues([self.p, self.fresh_p]).pvalue)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the fresh rows are enough to decide by themselves."""
+        return 2 * self.fresh >= self.rows
 
     @property
     def established(self) -> bool:
@@ -82,14 +92,15 @@ def fresh_rows(subject: Subject, learnt: set[str], candidates: Sequence[Candidat
 
 
 def look_again(
-    subject: Subject, best: Candidate, baseline: Candidate, rows: Sequence[Example], p: float, alpha: float
+    subject: Subject, best: Trial, baseline: Trial, rows: Sequence[Example], p: float, alpha: float
 ) -> Evidence:
     """Compare the two on `rows`; costs a run of each."""
-    mine = [outcome.score for outcome in subject.run(best, rows)]
-    theirs = [outcome.score for outcome in subject.run(baseline, rows)]
+    mine = [outcome.score for outcome in subject.run(best.candidate, rows)]
+    theirs = [outcome.score for outcome in subject.run(baseline.candidate, rows)]
     return Evidence(
         p,
         alpha,
+        len(best.outcomes),
         len(rows),
         sum(mine) / len(mine),
         sum(theirs) / len(theirs),
@@ -109,7 +120,7 @@ def verdict(best: Trial, baseline: Trial, trials: int, evidence: Evidence, seed:
     if evidence.fresh:
         facts += (
             f"; {evidence.fresh_best:.3f} against {evidence.fresh_baseline:.3f} on {evidence.fresh} fresh rows "
-            f"({p_words(evidence.fresh_p)}; together {p_words(evidence.judged)})"
+            f"({p_words(evidence.fresh_p)}; {'these decide' if evidence.alone else f'together {p_words(evidence.judged)}'})"
         )
     else:
         facts += f"; no fresh rows, so twice that counts ({p_words(evidence.judged)})"

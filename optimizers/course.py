@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ from stillroom.programs import Outcome
 from stillroom.signatures import Example
 
 from .settings import Settings
-from .subject import Candidate, Subject
+from .subject import Candidate, Choice, Subject
 
 __all__ = ["TRIED", "Course", "Progress", "Reserved"]
 
@@ -37,6 +37,7 @@ class Course:
     used: int = 0  # calls that the course asked for, recorded earlier or not: what a resumed course counts alike
     reserve: int = 0
     learnt: set[str] = field(default_factory=set)
+    built: set[str] = field(default_factory=set)
     tried: dict[str, list[tuple[Example, Outcome]]] = field(default_factory=dict)
 
     @property
@@ -44,6 +45,18 @@ class Course:
         """Calls left, as the course counts them."""
         calls = self.session.ledger.budget.calls
         return sys.maxsize if calls is None else max(0, calls - self.used)
+
+    def count(self, calls: int) -> None:
+        """Count calls that were asked for outside of rows: proposals."""
+        self.used += calls
+
+    def build(self, choices: Mapping[str, Choice]) -> Candidate:
+        """Make a candidate; what that takes is counted once."""
+        candidate = self.subject.build(choices)
+        if candidate.digest not in self.built:
+            self.built.add(candidate.digest)
+            self.used += candidate.calls
+        return candidate
 
     def run(self, candidate: Candidate, examples: Sequence[Example]) -> list[Outcome]:
         """Run a candidate; refused where it would eat what is kept for the end."""

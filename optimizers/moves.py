@@ -7,7 +7,7 @@ is a bandit's choice (Thompson 1933): moves that made incumbents are made more o
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from .propose import Proposer
 from .race import Race, Trial
 from .space import DemoSet, Space, key
 from .study import Sampler
-from .subject import Part, Subject
+from .subject import Candidate, Choice, Part, Subject
 
 __all__ = ["Moves", "bootstrap"]
 
@@ -42,6 +42,7 @@ class Moves:
         race: Where candidates were measured.
         sampler: Suggests by what was measured.
         proposer: Asks for instructions.
+        build: Makes candidates, and counts what that takes.
         tries: Rows of the demos split, tried with a candidate: (candidate's trial) -> outcomes.
         proposals: Instructions that may be asked for in all.
         rng: Decides everything that is drawn.
@@ -52,6 +53,7 @@ class Moves:
     race: Race
     sampler: Sampler
     proposer: Proposer
+    build: Callable[[Mapping[str, Choice]], Candidate]
     tries: Callable[[Trial], Sequence[tuple[Example, Outcome]]]
     proposals: int
     rng: random.Random
@@ -63,7 +65,7 @@ class Moves:
         """The move and the parameters to try next; `None` when no move has any left."""
         for name in self._preferred():
             for params in getattr(self, f"_{name}")():
-                candidate = self.subject.build(self.space.choose(params))
+                candidate = self.build(self.space.choose(params))
                 if self.race.known(candidate) is None:
                     return name, params
         return None

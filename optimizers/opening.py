@@ -31,7 +31,7 @@ def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: ra
     _bootstrap(course, race, space, baseline, rng)
     openings: list[Trial] = []
     for params in _openings(space)[: settings.trials - 1]:
-        trial = race.enter(subject.build(space.choose(params)), params, "opening")
+        trial = race.enter(course.build(space.choose(params)), params, "opening")
         openings += [] if trial is None else [trial]
     if _limited_otherwise(course.session.ledger.budget):  # how far such a limit reaches is not known beforehand
         race.finish(baseline)
@@ -76,7 +76,7 @@ def _bootstrap(course: Course, race: Race, space: Space, baseline: Trial, rng: r
     if not (reasoning or blind or whole) or course.left < 2 * len(parts) * (len(race.rows) + TRIED):
         return
     params = {**space.declared, **reasoning}
-    candidate = course.subject.build(space.choose(params)) if reasoning else baseline.candidate
+    candidate = course.build(space.choose(params)) if reasoning else baseline.candidate
     rows = course.subject.demos[:TRIED]
     course.learnt |= {row.id for row in rows}
     found = course.subject.bootstrap(candidate, rows)

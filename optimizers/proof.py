@@ -196,9 +196,7 @@ def _verified(answered: Sequence[Sequence[Outcome]]) -> list[int]:
     return rows
 
 
-def _result(
-    name: str, answered: Sequence[Outcome], kept: Sequence[int], cost: Cost, searched: float | None
-) -> Result:
+def _result(name: str, answered: Sequence[Outcome], kept: Sequence[int], cost: Cost, searched: float | None) -> Result:
     outcomes = [answered[row] for row in kept]
     interval = bootstrap_mean([outcome.score for outcome in outcomes], seed=0)
     unparsed = sum(outcome.kind == "unparsed" for outcome in outcomes) / len(outcomes)

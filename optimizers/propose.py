@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stillroom.engines import Engine
@@ -48,11 +48,13 @@ class Proposer:
         subject: Whose parts are instructed.
         engine: Writes the proposals; it may be another model than the one that answers.
         seed: Of rows shown and of sampling.
+        on_calls: Hears how many calls are asked for, before they are.
     """
 
     subject: Subject
     engine: Engine
     seed: int
+    on_calls: Callable[[int], None] = lambda calls: None
 
     def grounded(self, part: Part, history: Sequence[tuple[str, float]], number: int) -> str | None:
         """A rewrite from the signature, the program, a summary of the data and past scores (cf. MIPRO, arXiv 2406.11695)."""
@@ -152,6 +154,7 @@ class Proposer:
                     }
                 )
             )
+        self.on_calls(len(requests))
         found = [_read(plan, response, "definition") for response in self.engine.complete_many(requests)]
         lines = [
             f"- {label}: {text}"
@@ -164,6 +167,7 @@ class Proposer:
         """One sound proposal, or `None`."""
         decoding = Decoding(temperature=0.8, max_tokens=400, top_p=0.95)
         plan = Plan(shape, self.engine.model, shape.instruction, decoding=decoding)
+        self.on_calls(1)
         (response,) = self.engine.complete_many([plan.render(inputs, seed=self.seed * 1_000 + number)])
         text = _read(plan, response, "instruction")
         if not sound(text, self.subject):

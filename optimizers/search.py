@@ -117,14 +117,15 @@ def search(
     study = f"{subject.name}-{digest([str(session.store.folder), settings.seed], 8)}"
     sampler = Sampler(open_storage(settings.storage, journal), study, settings.seed)
     race = Race(subject.search, course.run, lambda trial, race: _record(course, trial, race), _order(subject, rng))
-    baseline = _enter(subject, race, space, space.declared, "declared")
+    baseline = _enter(course, race, space, space.declared, "declared")
     assert baseline is not None
     moves = Moves(
         subject,
         space,
         race,
         sampler,
-        Proposer(subject, prompt_engine or session.engine, settings.seed),
+        Proposer(subject, prompt_engine or session.engine, settings.seed, course.count),
+        course.build,
         lambda trial: course.tries(trial.candidate),
         settings.proposals,
         rng,
@@ -163,15 +164,15 @@ def _go_on(course: Course, race: Race, space: Space, moves: Moves) -> str:
             return f"no move had a candidate left after {len(race.trials)}"
         name, params = made
         before = race.incumbent
-        trial = _enter(course.subject, race, space, params, name)
+        trial = _enter(course, race, space, params, name)
         assert trial is not None
         race.run(trial)
         moves.learn(name, race.incumbent is not before)
     return "all trials were run"
 
 
-def _enter(subject: Subject, race: Race, space: Space, params: dict[str, Any], origin: str) -> Trial | None:
-    return race.enter(subject.build(space.choose(params)), params, origin)
+def _enter(course: Course, race: Race, space: Space, params: dict[str, Any], origin: str) -> Trial | None:
+    return race.enter(course.build(space.choose(params)), params, origin)
 
 
 # -- the end --------------------------------------------------------------------------------
@@ -191,7 +192,9 @@ def _end(course: Course, race: Race, baseline: Trial, ended: str) -> Compiled:
     best = pick(race.complete, race.incumbent, prefer)
     evidence = None if best is baseline else _evidence(course, race, baseline, best)
     if evidence is None:
-        words = verdict(baseline, baseline, len(race.trials), Evidence(1.0, settings.alpha), settings.seed)
+        words = verdict(
+            baseline, baseline, len(race.trials), Evidence(1.0, settings.alpha, len(baseline.outcomes)), settings.seed
+        )
     else:
         words = verdict(best, baseline, len(race.trials), evidence, settings.seed)
     established = evidence is not None and evidence.established
@@ -215,12 +218,12 @@ def _evidence(course: Course, race: Race, baseline: Trial, best: Trial) -> Evide
     rows = fresh_rows(course.subject, course.learnt, both, course.settings.confirm)
     rows = rows[: course.left // (2 * len(course.subject.parts))]
     if best.mean <= baseline.mean or not rows:
-        return Evidence(p, alpha)
+        return Evidence(p, alpha, len(best.outcomes))
     course.progress("confirm", 0, len(rows), "comparing with the baseline on fresh rows")
     try:
-        return look_again(course.subject, best.candidate, baseline.candidate, rows, p, alpha)
+        return look_again(course.subject, best, baseline, rows, p, alpha)
     except BudgetExceeded:
-        return Evidence(p, alpha)
+        return Evidence(p, alpha, len(best.outcomes))
 
 
 def _check_budget(subject: Subject, session: Session) -> None:

@@ -81,7 +81,7 @@ class Settings:
     scored: bool | None = None
     temperatures: Sequence[float] = (0.0,)
     embedding: str = "words"
-    confirm: int = 48
+    confirm: int = 80
     alpha: float = 0.05
     prefer: str = "score"
     storage: str | None = None

@@ -64,11 +64,13 @@ class Candidate:
         choices: By name of part.
         digest: Content hash of everything that decides its answers.
         program: What `Subject.run` runs, a `Plan` or a module.
+        calls: What making it took, where it had to be calibrated.
     """
 
     choices: Mapping[str, Choice]
     digest: str
     program: Any
+    calls: int = 0
 
     @property
     def length(self) -> int:

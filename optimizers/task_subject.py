@@ -109,9 +109,11 @@ class TaskSubject:
             reasoning=choice.reasoning,
             decoding=choice.decoding,
         )
-        if choice.scored and scorable(plan, self.engine):  # a format that cannot tell labels apart writes them
-            plan = calibrated(plan, self.engine, [row.inputs for row in self.task.demos[:CALIBRATED]])
-        return Candidate(choices, plan.digest, plan)
+        if not (choice.scored and scorable(plan, self.engine)):  # a format that cannot tell labels apart writes them
+            return Candidate(choices, plan.digest, plan)
+        rows = [row.inputs for row in self.task.demos[:CALIBRATED]]
+        plan = calibrated(plan, self.engine, rows)
+        return Candidate(choices, plan.digest, plan, len(rows))
 
     def run(self, candidate: Candidate, examples: Sequence[Example]) -> list[Outcome]:
         """Score the candidate's plan."""

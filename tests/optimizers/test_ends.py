@@ -82,21 +82,27 @@ def test_one_clear_winner_is_established_and_the_luckiest_of_many_equals_is_not(
 
 def test_fresh_rows_count_together_with_the_search_rows_and_without_them_the_bar_is_higher():
     """Fisher's combination with fresh rows; twice the corrected p without."""
-    assert Evidence(0.02, 0.05).established
-    assert not Evidence(0.04, 0.05).established
-    assert Evidence(0.06, 0.05, 40, 0.8, 0.6, 0.02).established
-    assert not Evidence(0.02, 0.05, 40, 0.7, 0.7, 0.9).established
-    assert Evidence(0.1, 0.05, 40, 0.7, 0.7, 0.1).judged == pytest.approx(0.0561, abs=1e-4)
+    assert Evidence(0.02, 0.05, 40).established
+    assert not Evidence(0.04, 0.05, 40).established
+    assert Evidence(0.06, 0.05, 100, 40, 0.8, 0.6, 0.02).established
+    assert not Evidence(0.02, 0.05, 100, 40, 0.7, 0.7, 0.9).established
+    assert Evidence(0.1, 0.05, 100, 40, 0.7, 0.7, 0.1).judged == pytest.approx(0.0561, abs=1e-4)
+
+
+def test_enough_fresh_rows_decide_alone():
+    """Half as many as search rows: what the search rows say for their own pick counts no more."""
+    assert Evidence(0.9, 0.05, 80, 40, 0.8, 0.6, 0.03).established
+    assert not Evidence(0.001, 0.05, 80, 40, 0.7, 0.65, 0.2).established
 
 
 def test_the_verdict_says_with_what_figures():
     """Confirmed or not, the scores, rows and p-values stand in it."""
     baseline, best = trial(0, spread(0.5)), trial(1, spread(0.9))
-    words = verdict(best, baseline, 7, Evidence(0.001, 0.05), 0)
+    words = verdict(best, baseline, 7, Evidence(0.001, 0.05, 40), 0)
     assert words.startswith("winner confirmed: 0.900 against 0.500 on 40 search rows")
     assert "corrected for the best of 7 candidates" in words
-    assert "the baseline is kept" in verdict(best, baseline, 7, Evidence(0.3, 0.05, 20, 0.5, 0.5, 1.0), 0)
-    assert "no candidate scored above" in verdict(baseline, baseline, 7, Evidence(1.0, 0.05), 0)
+    assert "the baseline is kept" in verdict(best, baseline, 7, Evidence(0.3, 0.05, 40, 10, 0.5, 0.5, 1.0), 0)
+    assert "no candidate scored above" in verdict(baseline, baseline, 7, Evidence(1.0, 0.05, 40), 0)
 
 
 class Rows:
