@@ -91,7 +91,9 @@ def _search(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--trials", type=int, metavar="N", help="candidates to race, the baseline included")
     verb.add_argument("--prompt-lm", metavar="MODEL", help="another model to write proposals (default: the same)")
     verb.add_argument(
-        "--prefer", metavar="RULE", help="score (default), within:POINTS[:COST] or under:AMOUNT[:COST]; tokens, usd or seconds"
+        "--prefer",
+        metavar="RULE",
+        help="score (default), within:POINTS[:COST] or under:AMOUNT[:COST]; tokens, usd or seconds",
     )
 
 
