@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -79,28 +78,33 @@ def test_proving_later_searches_nothing_again(tmp_path: Path):
     assert queue.states(later)[later[0].digest].result["test"] is not None
 
 
-@pytest.fixture
-def proxy(tmp_path: Path) -> str:
-    """A gRPC proxy before a journal file, as `optuna.storages.run_grpc_proxy_server` serves it."""
-    pytest.importorskip("grpc", reason="the extra `grpc` is not installed")
-    from optuna.storages import run_grpc_proxy_server
+PROXY = """
+import sys
+from pathlib import Path
+from optuna.storages import run_grpc_proxy_server
+from stillroom.optimizers.storage import open_storage
+run_grpc_proxy_server(open_storage(None, Path(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]))
+"""
 
+
+@pytest.mark.skipif(find_spec("grpc") is None, reason="the extra `grpc` is not installed")
+def test_a_grpc_proxy_serves_a_queue(tmp_path: Path):
+    """Cells are added and run through the proxy and recorded behind it; both in processes of their own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    behind = open_storage(None, tmp_path / "behind.log")
-    serve = partial(run_grpc_proxy_server, behind, host="127.0.0.1", port=port)
-    threading.Thread(target=serve, daemon=True).start()
-    return f"grpc://127.0.0.1:{port}"
-
-
-def test_a_grpc_proxy_serves_a_queue(tmp_path: Path, proxy: str):
-    """Cells added through the proxy are run through it, and recorded behind it."""
-    log, those = tmp_path / "log", cells()
-    queue = open_queue(tmp_path, proxy)
-    queue.add(those)
-    assert run(queue, those, log) == 4
-    assert {state.status for state in queue.states(those).values()} == {"done"}
+    log, spec = tmp_path / "log", sweep_world.spec(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(sweep_world.__file__).parent), *sys.path])}
+    command = [sys.executable, sweep_world.__file__, str(log), "0", "sweep", str(spec), "--folder", str(tmp_path)]
+    command += ["--storage", f"grpc://127.0.0.1:{port}", "--json"]
+    serving = [sys.executable, "-c", PROXY, str(tmp_path / "behind.log"), str(port)]
+    with subprocess.Popen(serving, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+        finally:
+            server.kill()
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1])["done"] == 4
     assert (tmp_path / "behind.log").stat().st_size > 0
     assert not (tmp_path / "sweep.log").exists()
 
