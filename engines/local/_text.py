@@ -11,6 +11,7 @@ from typing import Any
 from stillroom.errors import BadConfig
 
 from ._chat import Prompt
+from .signals import kept_signal_stack
 
 __all__ = ["Vocabulary", "cut", "tokens_within"]
 
@@ -31,7 +32,8 @@ class Vocabulary:
     def __init__(self, folder: Path) -> None:
         import openvino_genai as genai
 
-        self.tokenizer: Any = genai.Tokenizer(folder)
+        with kept_signal_stack():
+            self.tokenizer: Any = genai.Tokenizer(folder)
         if not self.tokenizer.chat_template:
             raise BadConfig(
                 "a local model must have a chat template, got a file without one",

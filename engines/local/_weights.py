@@ -19,6 +19,7 @@ from stillroom.engines.files import cache_folder
 from stillroom.errors import BadConfig, ModelMissing
 
 from ._blocks import BLOCK, Affine, affine_tensors, as_bytes, unpack_nibbles
+from .signals import kept_signal_stack
 
 __all__ = ["Prepared", "prepared"]
 
@@ -103,7 +104,8 @@ def _convert(path: Path, scratch: Path) -> Path:
     made.mkdir()
     about: dict[str, Any] = dict(_about(path))
     try:
-        tokenizer = genai.Tokenizer(source, enable_save_ov_model=True)
+        with kept_signal_stack():
+            tokenizer = genai.Tokenizer(source, enable_save_ov_model=True)
         settings = genai.SchedulerConfig()
         settings.cache_size = 1
         genai.ContinuousBatchingPipeline(source, tokenizer, settings, "CPU", enable_save_ov_model=True)

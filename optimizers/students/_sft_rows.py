@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillroom.engines.local.signals import kept_signal_stack
 from stillroom.errors import BadData
 
 __all__ = ["Conversation", "TokenRow", "check_conversations", "tokenised"]
@@ -87,7 +88,8 @@ def tokenised(base_gguf: Path, conversations: Sequence[Conversation], max_length
     """
     import openvino_genai as ov_genai
 
-    tokenizer = ov_genai.Tokenizer(str(base_gguf))
+    with kept_signal_stack():
+        tokenizer = ov_genai.Tokenizer(str(base_gguf))
     end = int(tokenizer.get_eos_token_id())
     prompts = [
         tokenizer.apply_chat_template([dict(message) for message in row[:-1]], add_generation_prompt=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -319,3 +321,26 @@ def test_a_cache_that_cannot_be_written_is_said_so(tmp_path: Path, monkeypatch: 
     with pytest.raises(ModelMissing, match="cannot be prepared") as caught:
         LocalEngine(file.path, name=file.name, digest=file.digest)
     assert "STILLROOM_CACHE" in caught.value.mend
+
+
+def test_an_engine_leaves_the_signal_stack_alone():
+    """In a fresh process: a stack that a native library frees on another thread would make Ctrl-C a crash."""
+    model_file()
+    script = (
+        "import sys, gc, threading\n"
+        "from stillroom.engines import open_engine\n"
+        "from stillroom.engines.local.signals import signal_stack\n"
+        "before = signal_stack()\n"
+        "held = [open_engine('local/smollm2-135m')]\n"
+        "assert signal_stack() == before, (before, signal_stack())\n"
+        "held[0].close()\n"
+        "dropper = threading.Thread(target=held.clear)\n"
+        "dropper.start(); dropper.join(); gc.collect()\n"
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(7)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 7, ended.stderr
