@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -216,3 +218,15 @@ def test_it_composes_and_its_name_states_its_settings():
     for bad in ({"units": "metric"}, {"seconds": 0}, {"seconds": 1e9}):
         with pytest.raises(BadConfig):
             symbolic("x", **bad)
+
+
+def test_a_large_parent_does_not_count_as_the_childs_memory():
+    """Linux hands `ru_maxrss` down; a child of a process that holds much must still answer."""
+    script = (
+        "held = bytearray(1_300_000_000)\n"
+        "held[::4096] = b'x' * len(held[::4096])\n"
+        "from stillroom.evals.verifiers import symbolic\n"
+        "print(symbolic('x')({'x': '1/2'}, {'x': '0.5'}).score)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.stdout.strip() == "1.0", ended.stderr
