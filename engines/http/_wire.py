@@ -92,9 +92,8 @@ class ChatWire:
 
         data = _answer(raw)
         try:
-            answer = response_from_openai_chat(
-                data, model=self._model, choice=0, response_format=request.config.response_format
-            )
+            # without the schema: with it lm15 turns an answer made of labels into data that plans and DSPy cannot read
+            answer = response_from_openai_chat(data, model=self._model, choice=0)
         except (LM15Error, TypeError, ValueError, AttributeError, KeyError) as error:
             raise EngineBusy(
                 f"the endpoint must answer with a chat completion, got one that cannot be read ({error})"

@@ -108,6 +108,14 @@ def test_answer_keeps_what_the_server_says_of_itself(engine: HttpEngine) -> None
     assert answer.provider_data == {"id": "chat-1", "model": "tiny-2026", "system_fingerprint": "fp_7"}
 
 
+def test_an_answer_under_a_schema_stays_text(endpoint: Any, engine: HttpEngine) -> None:
+    """Also where every field of the schema is a label."""
+    schema = {"type": "object", "properties": {"a": {"type": "string", "enum": ["x", "y"]}}, "required": ["a"]}
+    endpoint.say = lambda body: {"content": '{"a": "x"}'}
+    asked = ask("hi", response_format={"type": "json_schema", "schema": schema, "name": "out", "strict": True})
+    assert engine.complete(asked).message.text == '{"a": "x"}'
+
+
 def test_missing_usage_is_estimated_from_above_and_flagged(endpoint: Any, engine: HttpEngine) -> None:
     """A budget must not be passed because a server keeps no count."""
     endpoint.usage = False
