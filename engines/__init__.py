@@ -6,7 +6,7 @@ from .bridge import as_lm, unwrap
 from .contract import Engine, Score
 from .http import HttpEngine
 from .local import LocalEngine
-from .metered import Metered
+from .metered import Metered, call_seconds
 from .open import open_engine
 from .prices import cost_usd
 from .provider import ProviderEngine
@@ -23,6 +23,7 @@ __all__ = [
     "ScriptedEngine",
     "Session",
     "as_lm",
+    "call_seconds",
     "cost_usd",
     "open_engine",
     "open_session",

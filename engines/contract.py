@@ -13,7 +13,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stillroom.errors import EngineError
@@ -26,11 +26,15 @@ __all__ = ["Engine", "Score", "outcomes"]
 
 @dataclass(frozen=True)
 class Score:
-    """The log-probability of one continuation: `total` nats over `tokens` tokens."""
+    """The log-probability of one continuation: `total` nats over `tokens` tokens.
+
+    `seconds` are those of the whole call, which scored its other continuations too; 0 where nobody took the time.
+    """
 
     continuation: str
     total: float
     tokens: int
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def mean(self) -> float:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from stillroom.errors import BadConfig, BudgetExceeded, EngineError
@@ -28,9 +28,10 @@ from .prices import cost_usd
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["DEFAULT_MAX_TOKENS", "Metered", "call_key"]
+__all__ = ["DEFAULT_MAX_TOKENS", "Metered", "call_key", "call_seconds"]
 
 DEFAULT_MAX_TOKENS = 1024
+SECONDS = "stillroom_seconds"  # in the provider data of an answer, so that it is recorded and found with it
 
 _Promise: TypeAlias = "tuple[str, Request, Reservation]"
 
@@ -180,11 +181,13 @@ class Metered(Engine):
             opened = self.store.open_call(key, self.phase, self.model, reservation.tokens, reservation.usd)
 
         def finish(inner: Future[Response]) -> None:
+            response = None
             try:
                 error = _error(inner)
                 if error is None:
-                    cost = self._cost(request, inner.result(), time.monotonic() - started)
-                    self.store.finish_call(key, self.phase, self.model, text, _dump(inner.result()), cost, opened)
+                    response = _timed(inner.result(), time.monotonic() - started)
+                    cost = self._cost(request, response)
+                    self.store.finish_call(key, self.phase, self.model, text, _dump(response), cost, opened)
                     self.ledger.settle(reservation, cost)
                     with self._guard:
                         self._under_way.pop(key, None)
@@ -193,7 +196,7 @@ class Metered(Engine):
             except BaseException as unrecorded:  # a full disk must reach the caller, not a thread's log
                 _pass_on(outer, None, unrecorded)
             else:
-                _pass_on(outer, inner.result() if error is None else None, error)
+                _pass_on(outer, response, error)
 
         try:
             inner = self.inner.submit(request)
@@ -222,13 +225,14 @@ class Metered(Engine):
             self._under_way.pop(key, None)
         self.ledger.release(reservation)
 
-    def _cost(self, request: Request, response: Response, seconds: float) -> Spent:
+    def _cost(self, request: Request, response: Response) -> Spent:
         usage = response.usage
         tokens_in = usage.input_tokens if usage.input_tokens is not None else self.inner.count_tokens(request)
         tokens_out = (
             usage.output_tokens if usage.output_tokens is not None else len((response.message.text or "").encode())
         )
-        return Spent(1, tokens_in, tokens_out, cost_usd(self.model, tokens_in, tokens_out) or 0.0, seconds)
+        usd = cost_usd(self.model, tokens_in, tokens_out) or 0.0
+        return Spent(1, tokens_in, tokens_out, usd, call_seconds(response))
 
     # -- one batch of scores ---------------------------------------------------------
 
@@ -251,19 +255,22 @@ class Metered(Engine):
         known: dict[str, list[Score] | EngineError] = {}
         try:
             answers = self.inner.score_many([request for _, request, _ in batch], continuations) if batch else []
-            seconds = (time.monotonic() - started) / max(len(batch), 1)
+            # the whole batch's: an answer that is written waits among the others under way just so
+            seconds = round(time.monotonic() - started, 6)
             for (key, request, reservation), scores in zip(batch, answers, strict=True):
-                known[key] = scores
                 if isinstance(scores, EngineError):
+                    known[key] = scores
                     self.store.fail_call(key, self.phase, self.model, str(scores))
                     self.ledger.release(reservation)
                 else:
                     tokens = self.inner.count_tokens(request) + sum(score.tokens for score in scores)
                     cost = Spent(1, tokens, 0, cost_usd(self.model, tokens, 0) or 0.0, seconds)
-                    text = canonical([[score.continuation, score.total, score.tokens] for score in scores])
+                    timed = [replace(score, seconds=seconds) for score in scores]
+                    text = canonical([list(astuple(score)) for score in timed])
                     asked = canonical({"score": list(continuations), "of": json.loads(call_key(_bounded(request))[1])})
                     self.store.finish_call(key, self.phase, self.model, asked, text, cost)
                     self.ledger.settle(reservation, cost)
+                    known[key] = timed
                 left.pop(0)
         except BaseException:
             for _, _, reservation in left:
@@ -315,10 +322,23 @@ def call_key(request: Request) -> tuple[str, str]:
     return digest(value, 32), canonical(value)
 
 
+def call_seconds(response: Response) -> float:
+    """Seconds from asking to answer, among the calls under way beside it, as recorded when it was made.
+
+    0 for an answer that was not metered.
+    """
+    return float((response.provider_data or {}).get(SECONDS, 0.0))
+
+
+def _timed(response: Response, seconds: float) -> Response:
+    return replace(response, provider_data={**(response.provider_data or {}), SECONDS: round(seconds, 6)})
+
+
 def _dump(response: Response) -> str:
     from dspy._vendor.lm15.serde import response_to_dict
 
-    return canonical(response_to_dict(response))
+    # of the provider's data only what is ours: the rest may be long, and nobody reads it again
+    return canonical({**response_to_dict(response), "provider_data": {SECONDS: call_seconds(response)}})
 
 
 def _answered(recorded: str) -> Future[Response]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stillroom.engines import Engine, Score, cost_usd
+from stillroom.engines import Engine, Score, call_seconds, cost_usd
 from stillroom.errors import BadConfig, EngineError
 from stillroom.signatures import Shape, Unparsed
 
@@ -26,19 +26,23 @@ from .plan import Plan, separable
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["CONTENT_FREE", "Answer", "Cost", "answer_many", "calibrated", "scorable"]
+__all__ = ["CONTENT_FREE", "Answer", "Cost", "answer_many", "calibrated", "scorable", "score_cost"]
 
 CONTENT_FREE = ("N/A", "", "[MASK]")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an answer cost, or answers on average: tokens, US dollars, seconds where they are known, else 0."""
+    """What an answer cost, or answers on average: tokens, US dollars, seconds from asking to answer, calls.
+
+    Seconds are as recorded with each call, also where an answer was found in the store; 0 where nothing was metered.
+    """
 
     tokens_in: float = 0
     tokens_out: float = 0
     usd: float = 0.0
     seconds: float = 0.0
+    calls: float = 0
 
     @property
     def tokens(self) -> float:
@@ -51,6 +55,7 @@ class Cost:
             self.tokens_out + other.tokens_out,
             self.usd + other.usd,
             self.seconds + other.seconds,
+            self.calls + other.calls,
         )
 
 
@@ -154,9 +159,15 @@ def _shares(plan: Plan, scores: Sequence[Score]) -> dict[str, float]:
     return {name: total - whole for name, total in totals.items()}
 
 
-def _chosen(plan: Plan, engine: Engine, request: Request, scores: Sequence[Score]) -> Answer:
+def score_cost(engine: Engine, request: Request, scores: Sequence[Score]) -> Cost:
+    """What scoring the continuations of one request cost, as the ledger counts it."""
     tokens = engine.count_tokens(request) + sum(score.tokens for score in scores)
-    return Answer(plan.choose(_totals(plan, scores)), "", Cost(tokens, 0, cost_usd(engine.model, tokens, 0) or 0.0))
+    seconds = max((score.seconds for score in scores), default=0.0)
+    return Cost(tokens, 0, cost_usd(engine.model, tokens, 0) or 0.0, seconds, 1)
+
+
+def _chosen(plan: Plan, engine: Engine, request: Request, scores: Sequence[Score]) -> Answer:
+    return Answer(plan.choose(_totals(plan, scores)), "", score_cost(engine, request, scores))
 
 
 def _read(plan: Plan, engine: Engine, request: Request, response: Response) -> Answer:
@@ -166,7 +177,8 @@ def _read(plan: Plan, engine: Engine, request: Request, response: Response) -> A
     tokens_out = usage.output_tokens
     if tokens_out is None:
         tokens_out = len((response.message.text or "").encode())
-    cost = Cost(tokens_in, tokens_out, cost_usd(engine.model, tokens_in, tokens_out) or 0.0)
+    usd = cost_usd(engine.model, tokens_in, tokens_out) or 0.0
+    cost = Cost(tokens_in, tokens_out, usd, call_seconds(response), 1)
     try:
         return Answer(plan.read(response), "", cost)
     except Unparsed as error:

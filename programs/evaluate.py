@@ -7,7 +7,7 @@ parse scores 0 and is counted as `unparsed`. Only a parsed answer is judged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, Literal
 
 from stillroom.engines import Engine
@@ -111,7 +111,7 @@ def mean_score(outcomes: Sequence[Outcome]) -> float:
 def mean_cost(outcomes: Sequence[Outcome]) -> Cost:
     """Mean cost of an answer; all 0 for no outcomes."""
     total, rows = sum((outcome.cost for outcome in outcomes), Cost()), max(len(outcomes), 1)
-    return Cost(total.tokens_in / rows, total.tokens_out / rows, total.usd / rows, total.seconds / rows)
+    return Cost(*(amount / rows for amount in astuple(total)))
 
 
 def _recorded(example: str, found: Any) -> Outcome:

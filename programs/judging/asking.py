@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stillroom.engines import Engine, Score, cost_usd
+from stillroom.engines import Engine, Score
 from stillroom.errors import BadConfig, EngineError
 from stillroom.evals import Verdict
-from stillroom.programs.answers import Answer, Cost, answer_many, scorable
+from stillroom.programs.answers import Answer, Cost, answer_many, scorable, score_cost
 from stillroom.programs.plan import Plan
 
 from .opinion import Opinion, Row, nothing_to_judge
@@ -118,8 +118,7 @@ def _scored(plan: Plan, engine: Engine, inputs: Sequence[Mapping[str, Any]]) -> 
     for request, scores in zip(requests, found, strict=True):
         if isinstance(scores, EngineError):
             raise scores
-        tokens = engine.count_tokens(request) + sum(score.tokens for score in scores)
-        readings.append(Reading(_shares(plan, scores), cost=Cost(tokens, 0, cost_usd(engine.model, tokens, 0) or 0.0)))
+        readings.append(Reading(_shares(plan, scores), cost=score_cost(engine, request, scores)))
     return readings
 
 

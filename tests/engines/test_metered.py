@@ -6,11 +6,12 @@ import asyncio
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dspy.lm15 import Config, Message, Request
 
-from stillroom.engines import Metered, Score, ScriptedEngine, as_lm
+from stillroom.engines import Metered, Score, ScriptedEngine, as_lm, call_seconds
 from stillroom.errors import BadConfig, BudgetExceeded, EngineBusy, EngineError
 from stillroom.ledger import Budget, Ledger
 from stillroom.store import Store
@@ -140,6 +141,31 @@ def test_scores_are_recorded_and_charged_once(store: Store):
     engine = metered(store, ScriptedEngine(echo, score=score))
     assert engine.score(request(), ["yes", "no"]) == engine.score(request(), ["yes", "no"])
     assert len(asked) == 1 == engine.ledger.spent.calls
+
+
+def test_an_answer_carries_the_seconds_it_took_and_keeps_them(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Found again it says what was recorded, not how long finding took; scores likewise."""
+    now = [0.0]
+
+    def passing(ticks: float):
+        now[0] += ticks
+        return now[0]
+
+    monkeypatch.setattr("stillroom.engines.metered.time", SimpleNamespace(monotonic=lambda: passing(0.25)))
+
+    def slow(request):
+        passing(2.0)
+        return "ok"
+
+    engine = metered(store, ScriptedEngine(slow, score=lambda request, texts: [Score(slow(request), -1.0, 1)]))
+    assert call_seconds(engine.complete(request())) == 2.25
+    (score,) = engine.score(request("other"), ["ok"])
+    assert score.seconds == 2.25
+    passing(1_000.0)
+    again = metered(store)
+    assert call_seconds(again.complete(request())) == 2.25
+    assert again.score(request("other"), ["ok"])[0].seconds == 2.25
+    assert call_seconds(ScriptedEngine(slow).complete(request())) == 0
 
 
 def scorer(asked: list[str], down: tuple[str, ...] = ()):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import scripted_world as world
@@ -125,6 +127,30 @@ def test_proposals_with_rows_or_chatter_in_them_are_not_used():
     assert not sound("short", TASK)
     assert not sound("x" * 5000, TASK)
     assert sound("Decide by the nouns which topic a message has.", TASK)
+
+
+def test_seconds_decide_where_they_are_preferred_and_a_resume_decides_alike(tmp_path: Path, monkeypatch):
+    """They are those of each call as it was made; asked again at another pace, the same program comes back."""
+    clock = SimpleNamespace(now=0.0, pace=1.0)
+
+    def monotonic() -> float:
+        return clock.now
+
+    def answer(request) -> str:
+        clock.now += clock.pace * len(request.messages)  # the demos' share of a prompt takes its time
+        return world.answer(request)
+
+    monkeypatch.setattr("stillroom.engines.metered.time", SimpleNamespace(monotonic=monotonic))
+    settings = replace(QUICK, prefer="under:9:seconds")
+    program = st.compile(TASK, lm=ScriptedEngine(answer, name="world"), run=tmp_path, settings=settings)
+    points = [(point["seconds"], point["demos"]) for point in program.facts["front"]]
+    assert len(points) > 1
+    assert all(seconds == 1 + 2 * demos for seconds, demos in points)
+    assert program.facts["best"] == max(point["score"] for point in program.facts["front"] if point["seconds"] <= 9)
+    assert program.facts["best"] < max(point["score"] for point in program.facts["front"])
+    clock.pace = 50.0
+    again = st.compile(TASK, lm=ScriptedEngine(answer, name="world"), run=tmp_path, settings=settings)
+    assert (again.plan, again.facts) == (program.plan, program.facts)
 
 
 def test_every_verb_after_another(tmp_path: Path):

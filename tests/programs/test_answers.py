@@ -130,6 +130,10 @@ def test_costs_are_those_of_the_ledger(tmp_path: Path):
             spent = session.ledger.spent
             assert sum(answer.cost.tokens_in for answer in answers) == spent.tokens_in
             assert sum(answer.cost.tokens_out for answer in answers) == spent.tokens_out
+            assert sum(answer.cost.calls for answer in answers) == spent.calls == len(ROWS)
+            assert all(answer.cost.seconds > 0 for answer in answers)
+            # found in the store, an answer costs what it cost
+            assert answer_many(plan(scored=scored), session.engine, [row.inputs for row in ROWS]) == answers
     engine = scoring()
     engine.model = "openai/gpt-4o-mini@live"
     assert answer_many(plan(), engine, [ROWS[0].inputs])[0].cost.usd > 0
