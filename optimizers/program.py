@@ -21,6 +21,7 @@ from stillroom.values import digest
 from .distil import Student
 from .front import amount
 from .proof import Proof, prove_systems
+from .race import Trial
 from .search import Compiled, Progress, search
 from .settings import COSTS, Settings, settings_value
 from .systems import PlanSystem, System
@@ -145,13 +146,18 @@ def compile_task(
         facts = _facts(found)
         session.store.put_note("compile", "latest", facts)
     plan: Plan = replace(found.winner.program, notes=found.notes)
-    baseline: Plan = found.baseline.candidate.program
+    baseline = _scored(found.baseline)
     plan.save(run / "plan.json")
     baseline.save(run / "baseline.json")
     for place, trial in enumerate(found.front):
-        front: Plan = trial.candidate.program
-        front.save(run / "front" / f"{place}.json")
+        _scored(trial).save(run / "front" / f"{place}.json")
     return Program(task, plan, baseline, engine, run, found.verdict, facts)
+
+
+def _scored(trial: Trial) -> Plan:
+    """A trial's plan that notes what it scored."""
+    plan: Plan = trial.candidate.program
+    return replace(plan, notes={"search_score": round(trial.mean, 6), "search_rows": len(trial.outcomes)})
 
 
 def _facts(found: Compiled) -> dict[str, Any]:

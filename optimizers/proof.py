@@ -36,8 +36,9 @@ class Result:
         unparsed: Share of answers that did not parse, 0..1.
         calls, tokens, seconds: What answering the split cost.
         rows_per_second: Rows answered a second; `None` when nothing had to be answered.
-        optimism: Score on the search rows minus score here: what picking by those rows flattered.
-            `None` where nothing was picked by them.
+        optimism: Score on the search rows minus score here: what picking by those rows flattered,
+            and for a baseline, which nobody picked, how much easier they are. `None` where no search
+            rows were scored.
     """
 
     name: str
@@ -105,7 +106,7 @@ class Proof:
                 f"The test split of this run was opened for {self.opened} different sets of systems: choices made after looking weaken it."
             )
         limits += [
-            f"Optimism of {each.name}: {each.score + each.optimism:.3f} on the search rows, {each.score:.3f} here ({each.optimism:+.3f})."
+            f"Optimism of {each.name}: {each.optimism:+.3f}, from {each.score + each.optimism:.3f} on the search rows to {each.score:.3f} here."
             for each in self.results
             if each.optimism is not None
         ]
@@ -167,7 +168,7 @@ def prove_systems(
                 on_progress(place, len(systems), system.name)
             answered[system.name] = system.answer(task, examples, store, ledger)
         kept = _verified([outcomes for outcomes, _ in answered.values()])
-        searched = {system.name: getattr(system, "search_score", None) for system in systems}
+        searched = {system.name: system.search_score for system in systems}
         results = tuple(
             _result(name, outcomes, kept, cost, searched[name]) for name, (outcomes, cost) in answered.items()
         )

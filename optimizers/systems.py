@@ -40,6 +40,10 @@ class System(Protocol):
     def name(self) -> str:
         """As tables name it."""
 
+    @property
+    def search_score(self) -> float | None:
+        """Its mean score on the search rows, 0..1; `None` where it was not scored on any."""
+
     def answer(
         self, task: Task, examples: Sequence[Example], store: Store, ledger: Ledger
     ) -> tuple[list[Outcome], Cost]:
@@ -53,6 +57,11 @@ class PlanSystem:
     name: str
     plan: Plan
     engine: Engine
+
+    @property
+    def search_score(self) -> float | None:
+        """As the search noted it in the plan."""
+        return self.plan.notes.get("search_score")
 
     def answer(
         self, task: Task, examples: Sequence[Example], store: Store, ledger: Ledger
@@ -82,6 +91,11 @@ class ModuleSystem:
     settings: Mapping[str, Any] = field(default_factory=dict)
     adapter: dspy.Adapter | None = None
 
+    @property
+    def search_score(self) -> float | None:
+        """As a module that `stillroom.Compile` made carries it."""
+        return getattr(getattr(self.module, "stillroom", None), "search_score", None)
+
     def answer(
         self, task: Task, examples: Sequence[Example], store: Store, ledger: Ledger
     ) -> tuple[list[Outcome], Cost]:
@@ -103,6 +117,10 @@ class HeadSystem:
     name: str
     head: EmbeddingClassifier
     shape: Shape
+
+    @property
+    def search_score(self) -> None:
+        """It may have been trained on the search rows."""
 
     def answer(
         self, task: Task, examples: Sequence[Example], store: Store, ledger: Ledger

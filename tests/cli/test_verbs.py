@@ -120,6 +120,11 @@ def test_prove_shows_the_table_and_saves_it(cli, task: Path):
     assert "note: no student was distilled" in told.err
     saved = json.loads(Path("runs/topics/proof.json").read_text())
     assert saved["results"][0]["name"] == "baseline"
+    for result in saved["results"]:
+        said = f"Optimism of {result['name']}: {result['optimism']:+.3f}, from"
+        assert said in told.out
+        assert cli("report", "runs/topics").code == 0
+        assert said in Path("runs/topics/report.html").read_text(encoding="utf-8")
     assert cli("prove", task, "--json").json["results"] == saved["results"]
 
 

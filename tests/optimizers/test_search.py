@@ -163,6 +163,14 @@ def test_every_verb_after_another(tmp_path: Path):
     assert proof.results[1].score > proof.results[0].score
     assert proof.words[0].startswith("Established: compiled scores above baseline")
     assert proof.results[0].calls == len(TASK.held_out)
+    # what picking flattered, and for the baseline how much easier the search rows were
+    with Store(tmp_path) as store:
+        means = {note["plan"]: note["mean"] for note in store.notes("trial").values()}
+        noted = store.notes("proof")["latest"]["results"]
+    for plan, result in zip((program.baseline, program.plan), proof.results, strict=True):
+        assert result.optimism == pytest.approx(means[plan.digest] - result.score, abs=1e-6)
+        assert f"Optimism of {result.name}: {result.optimism:+.3f}, from" in str(proof)
+    assert [each["optimism"] for each in noted] == [each.optimism for each in proof.results]
     # asked again, the answers come from the store and the costs are still the whole ones
     assert st.prove(TASK, program=program).results[0].calls == len(TASK.held_out)
 

@@ -18,6 +18,7 @@ from stillroom.engines import ScriptedEngine
 from stillroom.errors import BadConfig, BudgetExceeded, EngineBusy, FingerprintChanged
 from stillroom.ledger import Budget
 from stillroom.optimizers.settings import Settings
+from stillroom.optimizers.systems import ModuleSystem
 from stillroom.optimizers.teleprompt._adapters import CompiledPredict
 from stillroom.optimizers.teleprompt.module_plan import Compilation, apply_choices, load_module
 from stillroom.optimizers.teleprompt.teleprompter import Compile
@@ -100,6 +101,8 @@ def test_the_search_compiles_a_program_of_two_steps(tmp_path: Path):
     assert module._compiled
     assert module.stillroom.established, module.stillroom.verdict
     assert module.stillroom.baseline_score < 0.7 < module.stillroom.search_score
+    assert ModuleSystem("compiled", module, scripted).search_score == module.stillroom.search_score
+    assert ModuleSystem("student", student, scripted).search_score is None
     assert module.sort.predict.demos
     assert not student.sort.predict.demos
     assert not student._compiled
