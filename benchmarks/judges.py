@@ -199,10 +199,13 @@ def make_cell(
     declared = judging.pairwise(engine)
     kept = program.plan.digest == program.baseline.digest
     plan = declared.plan if kept else judging.by_scores(program.plan, engine)
-    found = {
-        side: _judged(judge, splits["test"], engine, folder / side)
-        for side, judge in {"declared": declared, "compiled": judging.judge_of(plan, engine)}.items()
-    }
+    found = {"declared": _judged(declared, splits["test"], engine, folder / "declared")}
+    # a search that kept its baseline has no second judge: the same one asked again differs by rounding alone
+    found["compiled"] = (
+        found["declared"]
+        if kept
+        else _judged(judging.judge_of(plan, engine), splits["test"], engine, folder / "compiled")
+    )
     return {
         "model": engine.model,
         "rows": {split: len(some) for split, some in splits.items()},
