@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stillroom.errors import BadConfig
 
 from .show import Ending, Screen, table
-from .taskfile import _executed
+from .taskfile import execute
 from .watched import Watched, stoppable
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _compiled(path: Path, lm: str | None, stack: ExitStack) -> Judge:
 
 def _defined(path: Path) -> Judge:
     """Run the file: it is the user's own program."""
-    found = vars(_executed(path))
+    found = vars(execute(path))
     judge: Judge | None = found.get("judge")
     if judge is None or not all(hasattr(judge, name) for name in ("judge", "plan", "engine", "kind")):
         raise BadConfig(

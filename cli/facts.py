@@ -1,7 +1,7 @@
 """Read what a run folder holds, without taking it: no lock, no write, also while a run is under way.
 
 `Store` would take the run's lock and mark open calls as lost; a report must do
-neither. So the tables of `core/store.py` are read here through a read-only
+neither. So the tables of `core/database.py` are read here through a read-only
 connection and one transaction, which gives one consistent moment of the run.
 """
 
@@ -10,16 +10,14 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-import shutil
 import sqlite3
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stillroom.database import reading
 from stillroom.errors import BadConfig, RunError
 from stillroom.programs import Plan
 from stillroom.rows import EmittedRow
@@ -34,6 +32,17 @@ NEEDED = {
     "compile": {"established", "verdict", "best", "baseline", "trials", "ended"},
     "funnel": {"gates", "accepted", "written", "shortfall"},
     "proof": {"task", "metric", "rows", "results", "comparisons", "words"},
+    "provenance": {
+        "licence",
+        "sources",
+        "ledger",
+        "overrides",
+        "copies",
+        "doubtful",
+        "involvement",
+        "policies",
+        "notes",
+    },
 }  # what a report looks up in a note of each kind
 
 
@@ -64,6 +73,7 @@ class Emission:
         kept: A fixed sample of accepted rows.
         stopped: A fixed sample of the rows that each gate stopped.
         fates: How many stopped rows were `rejected`, and how many are for `audit`.
+        provenance: Where the rows come from, as the emission noted it when it ended; `None` while it has not.
     """
 
     recipe: str
@@ -76,6 +86,7 @@ class Emission:
     kept: tuple[EmittedRow, ...]
     stopped: Mapping[str, tuple[EmittedRow, ...]]
     fates: Mapping[str, int]
+    provenance: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,8 @@ def read_facts(run: Path | str) -> Facts:
             f"a run folder must hold run.db, got {str(run)!r}", mend="Name the folder given to --run, or compile first."
         )
     try:
-        with _reading(run / "run.db") as db:
+        with reading(run / "run.db") as db:
+            db.execute("BEGIN")  # all of it is read as of one moment: that of the first read
             notes = _notes(db)
             return Facts(
                 run.resolve().name,
@@ -130,7 +142,7 @@ def read_facts(run: Path | str) -> Facts:
                 _spend(db),
                 tuple(notes.get("trial", {}).values()),
                 notes.get("compile", {}).get("latest"),
-                _emissions(db, notes.get("funnel", {})),
+                _emissions(db, notes.get("funnel", {}), notes.get("provenance", {})),
                 notes.get("proof", {}).get("latest"),
                 notes.get("misses", {}).get("latest") or {},
                 _plan(run / "plan.json"),
@@ -141,35 +153,6 @@ def read_facts(run: Path | str) -> Facts:
             f"{run / 'run.db'} is not a run that this version can read ({type(error).__name__}: {error})",
             mend="Name another run folder.",
         ) from error
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that sees one moment of the store and cannot write to it."""
-    with tempfile.TemporaryDirectory(prefix="stillroom-") as scratch:
-        try:
-            db = _open(path)
-        except sqlite3.OperationalError:
-            # SQLite cannot read a WAL store in a folder where it may make no side file: read a copy
-            for suffix in ("", "-wal"):
-                if (each := path.with_name(path.name + suffix)).is_file():
-                    shutil.copyfile(each, Path(scratch) / each.name)
-            db = _open(Path(scratch) / path.name)
-        try:
-            yield db
-        finally:
-            db.close()
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    try:
-        db.execute("BEGIN")
-        db.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()  # the first read fixes the moment
-    except BaseException:
-        db.close()
-        raise
-    return db
 
 
 def _changed(run: Path) -> float:
@@ -220,11 +203,13 @@ def _spend(db: sqlite3.Connection) -> tuple[Spend, ...]:
     )
 
 
-def _emissions(db: sqlite3.Connection, recorded: Mapping[str, Any]) -> tuple[Emission, ...]:
+def _emissions(db: sqlite3.Connection, recorded: Mapping[str, Any], origins: Mapping[str, Any]) -> tuple[Emission, ...]:
     tallies: dict[str, _Tally] = {recipe: _Tally() for recipe in recorded}
     for recipe, text in db.execute("SELECT recipe, row FROM rows ORDER BY recipe, place"):
         tallies.setdefault(recipe, _Tally()).add(EmittedRow.from_json(json.loads(text)))
-    return tuple(tallies[recipe].emission(recipe, recorded.get(recipe)) for recipe in sorted(tallies))
+    return tuple(
+        tallies[recipe].emission(recipe, recorded.get(recipe), origins.get(recipe)) for recipe in sorted(tallies)
+    )
 
 
 class _Sample:
@@ -277,7 +262,7 @@ class _Tally:
         if (words := _words(row)) is not None:
             self.words["accepted" if row.status == "accepted" else "stopped"][words] += 1
 
-    def emission(self, recipe: str, recorded: Mapping[str, Any] | None) -> Emission:
+    def emission(self, recipe: str, recorded: Mapping[str, Any] | None, origin: Mapping[str, Any] | None) -> Emission:
         order = [str(gate) for gate, _, _ in recorded["gates"]] if recorded else self.order
         order = [*order, *sorted(self.out.keys() - set(order))]
         return Emission(
@@ -291,6 +276,7 @@ class _Tally:
             self.kept.rows(),
             {gate: self.stopped[gate].rows() for gate in order if gate in self.stopped},
             dict(sorted(self.fates.items())),
+            origin,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from stillroom.ledger import Budget
     from stillroom.optimizers import Settings
     from stillroom.programs import Recipe
+    from stillroom.release import Override, Purpose
     from stillroom.signatures import Example, Task
 
 __all__ = ["DEFAULT_LM", "Job", "read_job"]
@@ -35,6 +37,7 @@ class Job:
         run: The run folder.
         lm: The model that was asked for by option, or `None`.
         file_lm: The model that the task file names, or `None`.
+        lm_licence: The licence of its weights, where the user declares it.
         prompt_lm: The model that writes proposals; `None` for the same.
         budget: Limits of each phase.
         settings: How to search.
@@ -43,12 +46,15 @@ class Job:
         students: Kinds of student.
         epochs: Of LoRA training; its default otherwise.
         real: Labelled rows for the full-real student; none makes no such student.
+        purpose: What rows and students are for; `None` for nothing in particular.
+        overrides: Who answers for licences that would forbid it.
     """
 
     task: Task
     run: Path
     lm: str | None
     file_lm: str | None
+    lm_licence: str | None
     prompt_lm: str | None
     budget: Budget
     settings: Settings
@@ -57,6 +63,8 @@ class Job:
     students: tuple[str, ...]
     epochs: int | None
     real: tuple[Example, ...]
+    purpose: Purpose | None
+    overrides: tuple[Override, ...]
 
 
 def read_job(args: Namespace) -> Job:
@@ -73,6 +81,7 @@ def read_job(args: Namespace) -> Job:
         run=args.run or Path("runs") / (f"{file.task.name}-quick" if quick else file.task.name),
         lm=given.get("lm") or (QUICK_LM if quick else None),
         file_lm=file.lm,
+        lm_licence=given.get("lm_licence") or file.lm_licence,
         prompt_lm=given.get("prompt_lm") or file.prompt_lm,
         budget=_budget(file, given),
         settings=_settings(file, given, quick),
@@ -81,6 +90,8 @@ def read_job(args: Namespace) -> Job:
         students=_students(file, given, quick),
         epochs=_epochs(given, quick),
         real=_real(file),
+        purpose=file.purpose,
+        overrides=(*file.overrides, *_overrides(given)),
     )
 
 
@@ -137,6 +148,13 @@ def _epochs(given: dict[str, Any], quick: bool) -> int | None:
     if epochs is not None and epochs < 1:
         raise BadConfig(f"epochs must be at least 1, got {epochs}")
     return QUICK_EPOCHS if epochs is None and quick else epochs
+
+
+def _overrides(given: dict[str, Any]) -> list[Override]:
+    from stillroom.release import Override
+
+    today = datetime.now(UTC).date().isoformat()
+    return [Override.parse(text, today) for text in given.get("override") or ()]
 
 
 def _real(file: TaskFile) -> tuple[Example, ...]:

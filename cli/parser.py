@@ -79,6 +79,21 @@ def _lm(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--lm", metavar="MODEL", help=text)
 
 
+def _licences(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--override",
+        action="append",
+        metavar="'LICENCE: WHO: WHY'",
+        help="use a licence that forbids it on somebody's word, which is recorded; may be given again",
+    )
+
+
+def _lm_licence(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--lm-licence", metavar="NAME", help="licence of the model's weights, as an SPDX name, where it does not tell"
+    )
+
+
 def _budget(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("budget of each phase, over all its sessions")
     group.add_argument("--calls", type=int, metavar="N", help="model calls")
@@ -123,13 +138,13 @@ def _compile(verbs: Any) -> None:
 
 def _emit(verbs: Any) -> None:
     verb = _task_verb(verbs, "emit", "write new rows with a compiled program; keep those that pass every gate")
-    for add in (_lm, _recipe, _seed, _budget):
+    for add in (_lm, _lm_licence, _licences, _recipe, _seed, _budget):
         add(verb)
 
 
 def _distil(verbs: Any) -> None:
     verb = _task_verb(verbs, "distil", "train small students on labelled and emitted rows")
-    for add in (_students, _epochs):
+    for add in (_students, _epochs, _licences):
         add(verb)
     verb.add_argument("--seed-only", action="store_true", help="train on the labelled rows alone")
 
@@ -142,7 +157,7 @@ def _prove(verbs: Any) -> None:
 
 def _run(verbs: Any) -> None:
     verb = _task_verb(verbs, "run", "compile, emit, distil, prove and report, one after the other")
-    for add in (_lm, _search, _recipe, _students, _epochs, _seed, _budget):
+    for add in (_lm, _lm_licence, _licences, _search, _recipe, _students, _epochs, _seed, _budget):
         add(verb)
     verb.add_argument("--quick", action="store_true", help="the small model, few trials and few rows")
 

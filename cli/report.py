@@ -15,6 +15,7 @@ from stillroom.rows import EmittedRow
 from stillroom.values import write_atomic
 
 from .facts import Emission, Facts, Spend, read_facts
+from .report_origin import origin_page
 from .report_plots import Plot, funnel_plot, proof_plot, score_plot, words_plot
 from .report_text import shorten, spoken, visible, word_changes
 
@@ -185,6 +186,7 @@ def _emission(emission: Emission, plan: Plan | None) -> dict[str, Any]:
     return {
         "facts": emission,
         "ended": emission.recorded is not None,
+        "origin": origin_page(emission.provenance),
         "out": sum(out for _, _, out in emission.gates),
         "audit": emission.fates.get("audit", 0),
         "remarks": _remarks(emission),

@@ -49,6 +49,8 @@ def train(job: Job, seat: Seat, rows: Sequence[EmittedRow], on_step: Callable[[i
         folder=seat.folder,
         labelled=job.real if seat.variant == "real" else None,
         epochs=job.epochs,
+        purpose=job.purpose,
+        overrides=job.overrides,
         on_progress=on_step,
     )
 

@@ -18,7 +18,7 @@ from stillroom.errors import BadConfig
 
 from .progress import Bars
 from .show import Ending, Screen, table
-from .taskfile import _executed, read_task_file
+from .taskfile import execute, read_task_file
 from .watched import Watched, stoppable
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _spec(path: Path) -> Sweep:
         return read_sweep_toml(path)
     if path.suffix != ".py":
         raise BadConfig(f"a sweep must end in .toml or .py, got {path.name!r}")
-    found = vars(_executed(path)).get("sweep")
+    found = vars(execute(path)).get("sweep")
     if not isinstance(found, Sweep):
         raise BadConfig(
             f"{path} must define `sweep` as a Sweep, got {type(found).__name__ if found is not None else 'no such name'}",

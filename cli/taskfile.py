@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from stillroom.ledger import Budget
     from stillroom.optimizers import Settings
     from stillroom.programs import Recipe
+    from stillroom.release import Override, Purpose
     from stillroom.signatures import Task
 
-__all__ = ["TaskFile", "read_task_file"]
+__all__ = ["TaskFile", "execute", "read_task_file"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class TaskFile:
     Attributes:
         task: The task.
         lm: A model, as `stillroom.open_engine` takes it.
+        lm_licence: The licence of its weights, where the model does not tell.
         prompt_lm: Another model to write proposals.
         budget: Limits of each phase.
         settings: How to search.
@@ -40,10 +42,13 @@ class TaskFile:
         gates: In place of the default gates.
         students: Kinds of student to distil, of `stillroom.optimizers.STUDENTS`.
         real: Rows to train the full-real student on, as `Task` takes data.
+        purpose: What the rows are for, as licences ask.
+        overrides: Who answers for which licence.
     """
 
     task: Task
     lm: str | None = None
+    lm_licence: str | None = None
     prompt_lm: str | None = None
     budget: Budget | None = None
     settings: Settings | None = None
@@ -51,6 +56,8 @@ class TaskFile:
     gates: Sequence[Gate] | None = None
     students: tuple[str, ...] | None = None
     real: Any = None
+    purpose: Purpose | None = None
+    overrides: Sequence[Override] = ()
 
 
 def read_task_file(path: Path) -> TaskFile:
@@ -70,18 +77,22 @@ def read_task_file(path: Path) -> TaskFile:
             f"a task file must end in .py, got {path.name!r}",
             mend="Write a Python file that defines `task = stillroom.Task(...)`.",
         )
-    found = vars(_executed(path))
+    found = vars(execute(path))
     if found.get("task") is None:
         raise BadConfig(f"{path} must define `task`, got no such name", mend="Add: task = stillroom.Task(...)")
     values = {name: found[name] for name in TaskFile.__dataclass_fields__ if found.get(name) is not None}
     for name, value in values.items():
         _check(path, name, value)
-    if "students" in values:
-        values["students"] = tuple(values["students"])
+    values |= {name: tuple(values[name]) for name in ("students", "overrides") if name in values}
     return TaskFile(**values)
 
 
-def _executed(path: Path) -> ModuleType:
+def execute(path: Path) -> ModuleType:
+    """Run the Python file at `path`, which is the user's own, and give it as a module.
+
+    Raises:
+        BadConfig: If it does not run, with the line.
+    """
     spec = spec_from_file_location(f"stillroom_task_{path.stem}", path.absolute())
     assert spec is not None
     assert spec.loader is not None
@@ -122,11 +133,13 @@ def _check(path: Path, name: str, value: Any) -> None:
     from stillroom.ledger import Budget
     from stillroom.optimizers import STUDENTS, Settings
     from stillroom.programs import Recipe
+    from stillroom.release import Override, Purpose
     from stillroom.signatures import Task
 
     kinds: dict[str, tuple[Any, str]] = {
         "task": (Task, "a stillroom.Task"),
         "lm": (str, "a model's name"),
+        "lm_licence": (str, "a licence's name"),
         "prompt_lm": (str, "a model's name"),
         "budget": (Budget, "a stillroom.Budget"),
         "settings": (Settings, "stillroom.Settings"),
@@ -134,6 +147,8 @@ def _check(path: Path, name: str, value: Any) -> None:
         "gates": ((list, tuple), "a list of gates"),
         "students": ((list, tuple), f"some of {', '.join(STUDENTS)}"),
         "real": (object, "rows"),
+        "purpose": (Purpose, "a stillroom.Purpose"),
+        "overrides": ((list, tuple), "a list of stillroom.Override"),
     }
     kind, what = kinds[name]
     wrong = value if not isinstance(value, kind) else None
@@ -141,6 +156,8 @@ def _check(path: Path, name: str, value: Any) -> None:
         wrong = next((gate for gate in value if not (hasattr(gate, "check") and hasattr(gate, "name"))), None)
     if wrong is None and name == "students":
         wrong = next((student for student in value if student not in STUDENTS), None)
+    if wrong is None and name == "overrides":
+        wrong = next((each for each in value if not isinstance(each, Override)), None)
     if wrong is not None:
         shown = repr(wrong) if isinstance(wrong, (str, int, float)) else f"a {type(wrong).__name__}"
         raise BadConfig(f"`{name}` in {path} must be {what}, got {shown}")

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from stillroom.errors import BadConfig
 from stillroom.ledger import Spent
 
+from .facts import read_facts
 from .job import DEFAULT_LM, Job, read_job
 from .progress import Bars, spelled
+from .report_origin import origin_lines
 from .show import Ending, Screen, table
 from .students import emitted_rows, saved, seats, train
 from .watched import Watched, stoppable
@@ -79,6 +81,7 @@ def run(args: Namespace, screen: Screen) -> Ending:
     job = read_job(args)
     _need(_for_gates(job) | {BASES[kind] for kind in job.students})
     with _desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
+        _allowed(job, desk.engine)
         program, compiled = _compiled(desk)
         emitted = _emitted(desk, program)
         if emitted["shortfall"]:
@@ -95,7 +98,7 @@ def run(args: Namespace, screen: Screen) -> Ending:
             "emit": emitted,
             "distil": distilled,
             "prove": proved,
-            "report": page,
+            "report": str(page),
         }
     )
 
@@ -107,7 +110,11 @@ def report(args: Namespace, screen: Screen) -> Ending:
             f"a run folder must hold run.db, got {str(args.run)!r}",
             mend="Give the folder that `stillroom compile` named.",
         )
-    return Ending({"report": _report(args.run, args.out, screen)})
+    page = _report(args.run, args.out, screen)
+    origins = {each.recipe: each.provenance for each in read_facts(args.run).emissions}
+    for recipe, origin in origins.items():
+        screen.say(f"recipe {recipe}", *origin_lines(origin))
+    return Ending({"report": str(page), "provenance": origins})
 
 
 # -- one phase each ------------------------------------------------------------------
@@ -158,9 +165,15 @@ def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
 def _emitted(desk: Desk, program: Program) -> dict[str, Any]:
     job = desk.job
     emitted = program.emit(
-        job.recipe, gates=job.gates, budget=job.budget, on_progress=lambda done, of: desk.bars.report("emit", done, of)
+        job.recipe,
+        gates=job.gates,
+        budget=job.budget,
+        purpose=job.purpose,
+        overrides=job.overrides,
+        on_progress=lambda done, of: desk.bars.report("emit", done, of),
     )
     desk.bars.done()
+    origin = emitted.provenance.as_json() if emitted.provenance else None
     value: dict[str, Any] = {
         "run": str(job.run),
         "accepted": len(emitted.rows),
@@ -169,6 +182,8 @@ def _emitted(desk: Desk, program: Program) -> dict[str, Any]:
         "shortfall": dict(emitted.shortfall),
         "rows": str(job.run / "rows.jsonl"),
         "rejects": str(job.run / "rejects.jsonl"),
+        "contamination": str(job.run / "contamination.jsonl"),
+        "provenance": origin,
         "spent": _spent(desk, "emit"),
     }
     short = ", ".join(f"{cell} {count}" for cell, count in sorted(emitted.shortfall.items()))
@@ -177,8 +192,11 @@ def _emitted(desk: Desk, program: Program) -> dict[str, Any]:
         *_indented([("gate", "reached", "stopped"), *emitted.funnel]),
         f"  {_stopped(emitted)}; {_words(value['spent'], program.plan.model)}",
         *([f"  not filled: {short}"] if short else []),
+        *origin_lines(origin),
         f"  rows: {value['rows']}",
     )
+    for warning in origin["warnings"] if origin else ():
+        desk.screen.note(warning)
     return value
 
 
@@ -248,12 +266,12 @@ def _speed(rows_per_second: float | None) -> float | int | None:
     return round(rows_per_second) if rows_per_second is not None and rows_per_second >= 10 else rows_per_second
 
 
-def _report(folder: Path, out: Path | None, screen: Screen) -> str:
+def _report(folder: Path, out: Path | None, screen: Screen) -> Path:
     from .report import write_report
 
     page = write_report(folder, out)
     screen.say(f"report: {page}")
-    return str(page)
+    return page
 
 
 # -- what they share -----------------------------------------------------------------
@@ -268,7 +286,7 @@ def _desk(job: Job, screen: Screen, lm: str) -> Iterator[Desk]:
     if job.run.exists():  # a run that cannot be used is found before a model is loaded
         with Store(job.run):
             pass
-    inner = open_engine(lm)
+    inner = open_engine(lm, **({"licence": job.lm_licence} if job.lm_licence else {}))
     try:
         check = getattr(inner, "check", None)
         if callable(check):
@@ -294,6 +312,19 @@ def _prompter(desk: Desk) -> Iterator[Engine | None]:
         yield inner
     finally:
         inner.close()
+
+
+def _allowed(job: Job, engine: Engine) -> None:
+    """Find out before the search is paid for whether its rows may be used. Raises `LicenceForbids`."""
+    from stillroom.licences import inherited
+    from stillroom.optimizers.distil import FAMILIES
+    from stillroom.release import Purpose, blocks, refuse
+
+    purpose = job.purpose or Purpose()
+    wanted = [purpose, *(replace(purpose, train=True, student=FAMILIES[kind]) for kind in job.students)]
+    licences = {inherited(engine.model, engine.licence, [job.task.licence]): ()}
+    found = [block for each in wanted for block in blocks(licences, each, overrides=job.overrides)]
+    refuse(found, "rows may be emitted and students trained")
 
 
 def _for_gates(job: Job) -> set[str]:

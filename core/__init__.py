@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from stillroom.optimizers.teleprompt import load_module as load_module
     from stillroom.programs import Plan as Plan
     from stillroom.programs import recipes as recipes
+    from stillroom.release import Override as Override
+    from stillroom.release import Purpose as Purpose
     from stillroom.signatures import Input as Input
     from stillroom.signatures import Output as Output
     from stillroom.signatures import Signature as Signature
@@ -45,8 +47,10 @@ _HOME = {
     "Engine": "engines",
     "Input": "signatures",
     "Output": "signatures",
+    "Override": "release",
     "Plan": "programs",
     "Program": "optimizers",
+    "Purpose": "release",
     "Settings": "optimizers",
     "Signature": "signatures",
     "Student": "optimizers",
@@ -77,8 +81,10 @@ __all__ = [
     "Engine",
     "Input",
     "Output",
+    "Override",
     "Plan",
     "Program",
+    "Purpose",
     "Settings",
     "Signature",
     "Student",

@@ -4,10 +4,12 @@
     ├── BadInput            what the user gave breaks a rule; nothing was spent
     │   ├── BadData         rows that break their types, all listed at once
     │   ├── BadConfig       a setting, name or combination that cannot work
+    │   ├── LicenceForbids  a licence does not allow what is wanted, and nobody answers for it
     │   └── ModelMissing    a model file that is not here and cannot be had
     ├── RunError            the run folder cannot be used as asked
     │   ├── RunLocked       another process holds it
     │   ├── RunReadOnly     it cannot be written
+    │   ├── RunDamaged      what is written there is not what was recorded
     │   └── FingerprintChanged   it was made by something else
     ├── BudgetExceeded      the next call does not fit the budget
     └── EngineError         the infrastructure failed; never a score
@@ -31,7 +33,9 @@ __all__ = [
     "EngineError",
     "EngineRefused",
     "FingerprintChanged",
+    "LicenceForbids",
     "ModelMissing",
+    "RunDamaged",
     "RunError",
     "RunLocked",
     "RunReadOnly",
@@ -60,6 +64,10 @@ class BadInput(StillroomError):
 
 class BadConfig(BadInput):
     """A setting, name or combination that cannot work."""
+
+
+class LicenceForbids(BadInput):
+    """A licence of a teacher or a source does not allow what is wanted, and nobody answers for it."""
 
 
 class ModelMissing(BadInput):
@@ -92,6 +100,10 @@ class RunLocked(RunError):
 
 class RunReadOnly(RunError):
     """The run folder cannot be written."""
+
+
+class RunDamaged(RunError):
+    """What is written in the run folder is not what was recorded there."""
 
 
 class FingerprintChanged(RunError):

@@ -4,41 +4,53 @@ Every teacher and source has terms; a row inherits those of all its parents, and
 where parents differ the stricter holds. The join is taken condition by condition,
 so a mixture of CC BY-NC and CC BY-SA is bound by both and named by both.
 
-The table is a reading of published texts, each with the date of the text that was
-read; it is no legal advice, and terms of services change without notice. A name
-that is not in it is `unknown`, and unknown terms stop an export like forbidden
-ones do, unless somebody answers for it with an `Override`.
+The table is a reading of published texts, each with the date of the text and with how
+far it was checked (`Licence.checked`); it is no legal advice, and terms of services
+change without notice. A name that is not in it is `unknown`, and unknown terms stop a
+release like forbidden ones do (`stillroom.release`).
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Literal, TypeAlias
 
 from .errors import BadConfig
-from .rows import EmittedRow
 
 __all__ = [
     "LICENCES",
-    "Block",
-    "Entry",
+    "ORDER",
+    "OWN_DATA",
+    "Checked",
     "Licence",
-    "Override",
-    "Purpose",
     "Terms",
-    "export_allowed",
-    "ledger",
+    "inherited",
     "licence",
     "of_teacher",
     "strictest",
 ]
 
 Terms: TypeAlias = Literal["train-allowed", "same-family-only", "unknown", "forbidden"]
-_ORDER: tuple[Terms, ...] = ("train-allowed", "same-family-only", "unknown", "forbidden")
+Checked: TypeAlias = Literal["no", "quoted", "read"]
+ORDER: tuple[Terms, ...] = ("train-allowed", "same-family-only", "unknown", "forbidden")
+"""Terms from free to strict."""
+OWN_DATA = "LicenseRef-own-data"
+"""The licence of what the user made: labelled rows whose licence nobody declared, answers of a script."""
+
+# How far the entry was compared with the licence's own text. Not named here: not at all.
+_CHECKED: dict[str, Checked] = {
+    # the whole text was read beside the entry
+    **dict.fromkeys(("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-SA-4.0"), "read"),
+    **dict.fromkeys(("LicenseRef-llama3", "LicenseRef-llama3.1", "LicenseRef-llama3.3"), "read"),
+    # no text stands behind these two
+    **dict.fromkeys((OWN_DATA, "LicenseRef-public-domain"), "read"),
+    # the clause that decides was read where others quote it
+    **dict.fromkeys(("LicenseRef-llama2", "LicenseRef-llama3.2", "LicenseRef-gemma"), "quoted"),
+    "LicenseRef-openai-terms": "quoted",
+}
 
 
 @dataclass(frozen=True)
@@ -72,9 +84,14 @@ class Licence:
         """The names as one SPDX expression, sorted, joined by AND."""
         return " AND ".join(sorted(self.names))
 
+    @property
+    def checked(self) -> Checked:
+        """How far this entry was compared with the licence's own text; of several names the least."""
+        return min((_CHECKED.get(name, "no") for name in self.names), key=("no", "quoted", "read").index)
+
     def joined(self, other: Licence) -> Licence:
         """Bind by both: of every condition the stricter."""
-        terms = max(self.terms, other.terms, key=_ORDER.index)
+        terms = max(self.terms, other.terms, key=ORDER.index)
         bound = [each.families for each in (self, other) if each.families is not None]
         families = frozenset.intersection(*bound) if bound else None
         return Licence(
@@ -103,8 +120,10 @@ def _free(*names: str, read: str = "", attribution: bool = False) -> list[Licenc
     return [Licence(frozenset({name}), attribution=attribution, read=read) for name in names]
 
 
-def _family(name: str, family: str, read: str) -> Licence:
-    return Licence(frozenset({name}), "same-family-only", frozenset({family}), attribution=True, read=read)
+def _family(name: str, family: str, read: str, *notes: str) -> Licence:
+    return Licence(
+        frozenset({name}), "same-family-only", frozenset({family}), attribution=True, notes=frozenset(notes), read=read
+    )
 
 
 def _llama_named(name: str, read: str) -> Licence:
@@ -123,7 +142,7 @@ def _alike(name: str, read: str, *, commercial: bool = True) -> Licence:
 
 
 _TABLE = (
-    *_free("CC0-1.0", "Unlicense", "LicenseRef-public-domain", "LicenseRef-own-data"),
+    *_free("CC0-1.0", "Unlicense", "LicenseRef-public-domain", OWN_DATA),
     *_free("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", attribution=True),
     *_free("CC-BY-3.0", "CC-BY-4.0", "ODC-By-1.0", attribution=True),
     _alike("CC-BY-SA-3.0", "2007-02-23"),
@@ -136,7 +155,10 @@ _TABLE = (
     Licence(frozenset({"CC-BY-NC-ND-4.0"}), commercial=False, share=False, attribution=True, read="2013-11-25"),
     # section 1.b.v: no use of outputs to improve any other large language model
     _family("LicenseRef-llama2", "llama", "2023-07-18"),
-    _family("LicenseRef-llama3", "llama", "2024-04-18"),
+    _family(
+        "LicenseRef-llama3", "llama", "2024-04-18",
+        'name models trained on it "Llama 3...", show "Built with Meta Llama 3"',
+    ),
     _llama_named("LicenseRef-llama3.1", "2024-07-23"),
     _llama_named("LicenseRef-llama3.2", "2024-09-25"),
     _llama_named("LicenseRef-llama3.3", "2024-12-06"),
@@ -155,6 +177,9 @@ _SERVICES = {
     "azure": "LicenseRef-openai-terms",
     "anthropic": "LicenseRef-anthropic-terms",
     "gemini": "LicenseRef-gemini-api-terms",
+    "api.openai.com": "LicenseRef-openai-terms",
+    "api.anthropic.com": "LicenseRef-anthropic-terms",
+    "generativelanguage.googleapis.com": "LicenseRef-gemini-api-terms",
 }
 
 
@@ -217,109 +242,21 @@ def of_teacher(model: str, declared: str = "unknown") -> str:
     """
     if declared and declared != "unknown":
         return declared
-    return _SERVICES.get(model.partition("/")[0].casefold(), "unknown")
+    provider, _, rest = model.casefold().partition("/")
+    service = rest.partition("/")[0].partition(":")[0] if provider in ("http", "https") else provider
+    return _SERVICES.get(service, "unknown")
 
 
-@dataclass(frozen=True)
-class Purpose:
-    """What rows are exported for.
+def inherited(model: str, declared: str = "unknown", sources: Iterable[str] = ()) -> str:
+    """Name the licence of rows that `model` writes from `sources`: the strictest of all parents'.
 
-    Attributes:
-        train: Whether a model is to be trained on them.
-        student: The family of that model, such as "llama"; "" where not known.
-        commercial: Whether it is commercial.
-        publish: Whether the rows themselves are passed on.
+    Args:
+        model: Who writes, `provider/name@digest`.
+        declared: Its licence where the engine or the user names one.
+        sources: Licences of what was shown to it; "" for the user's own.
+
+    >>> inherited("local/smol@ab12", "Apache-2.0", ["", "CC-BY-SA-4.0"])
+    'CC-BY-SA-4.0'
     """
-
-    train: bool = True
-    student: str = ""
-    commercial: bool = False
-    publish: bool = False
-
-
-@dataclass(frozen=True)
-class Override:
-    """Somebody answers for using a licence in spite of a block. Recorded with the export.
-
-    Raises:
-        BadConfig: If it does not say which licence, who and why.
-    """
-
-    licence: str
-    by: str
-    why: str
-    when: str = ""
-
-    def __post_init__(self) -> None:
-        if not (self.licence.strip() and self.by.strip() and self.why.strip()):
-            raise BadConfig(f"an override names licence, person and reason, got {self!r}")
-
-
-@dataclass(frozen=True)
-class Block:
-    """Why some rows may not leave: the rule, the licence that says so, and the ids of the rows."""
-
-    rule: str
-    licence: str
-    why: str
-    rows: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the licence ledger: how many rows one teacher wrote under one licence."""
-
-    model: str
-    licence: str
-    terms: Terms
-    rows: int
-    read: str
-    notes: tuple[str, ...]
-
-
-def ledger(rows: Sequence[EmittedRow]) -> list[Entry]:
-    """List teachers and licences with their rows, strictest terms first."""
-    counts = Counter((row.passport.model, row.passport.licence or "unknown") for row in rows)
-    entries = []
-    for (model, name), count in counts.items():
-        found = licence(name)
-        entries.append(Entry(model, found.name, found.terms, count, found.read, tuple(sorted(found.notes))))
-    return sorted(entries, key=lambda entry: (-_ORDER.index(entry.terms), entry.licence, entry.model))
-
-
-def export_allowed(rows: Sequence[EmittedRow], purpose: Purpose, *, overrides: Sequence[Override] = ()) -> list[Block]:
-    """List what stands against exporting `rows` for `purpose`; an empty list is a yes.
-
-    A row's licence is its passport's, which is the strictest of its parents'. A licence
-    somebody answers for in `overrides` (by its exact name) blocks no more; write the
-    overrides to the card.
-    """
-    excused = {licence(each.licence).name for each in overrides}
-    by_licence: dict[str, list[str]] = {}
-    for row in rows:
-        by_licence.setdefault(row.passport.licence or "unknown", []).append(row.id)
-    blocks = []
-    for name, ids in sorted(by_licence.items()):
-        found = licence(name)
-        if found.name not in excused:
-            blocks += [Block(rule, found.name, why, tuple(ids)) for rule, why in _against(found, purpose)]
-    return blocks
-
-
-def _against(found: Licence, purpose: Purpose) -> list[tuple[str, str]]:
-    reasons = []
-    if purpose.train and found.terms == "forbidden":
-        reasons.append(("train", "its terms forbid training on the output"))
-    # forbidden outranks unknown in `terms`, and must not hide it: of unknown terms nothing is known to be allowed
-    if unknown := sorted(name for name in found.names if _one(name).terms == "unknown"):
-        reasons.append(("unknown", f"the terms of {' and '.join(unknown)} are not known"))
-    if purpose.train and found.families is not None and purpose.student.casefold() not in found.families:
-        allowed = " or ".join(sorted(found.families)) or "no"
-        reasons.append(("family", f"it allows {allowed} students only, got {purpose.student or 'an unnamed one'!r}"))
-    if purpose.commercial and not found.commercial:
-        reasons.append(("commercial", "it allows no commercial use"))
-    if purpose.publish and not found.share:
-        reasons.append(("publish", "it does not allow passing adapted data on"))
-    if purpose.publish and len(found.alike) > 1:
-        reasons.append(("alike", f"it asks for {' and '.join(sorted(found.alike))} at once"))
-    return reasons
+    names = [of_teacher(model, declared), *(each or OWN_DATA for each in sources)]
+    return strictest(map(licence, names)).name

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-__all__ = ["EmittedRow", "Passport", "Status"]
+from .errors import BadConfig
 
-Status = Literal["accepted", "rejected", "audit"]
+__all__ = ["By", "EmittedRow", "Passport", "Status"]
+
+Status = Literal["accepted", "rejected", "audit", "quarantined", "surplus"]
+"""`audit` waits for a person; `quarantined` broke before it could be judged; `surplus` passed when its quota was full."""
+By = Literal["form", "verifier", "judge", "person"]
+"""Who decided: a look at form and copies alone, a program that knows what is right, a model, or a person."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,9 @@ class Passport:
         target: What the row was asked to be (label, attributes).
         calls: Model calls spent on this row, judge and agreement calls included.
         tokens: Prompt plus completion tokens of those calls.
-        verdicts: Each gate's name, whether it passed, and why not.
+        verdicts: Each gate's name (`gate`), who decided (`by`, one of `By`), whether it passed (`passed`) and
+            why not (`why`); what was found in figures (`found`), and the digest of a judge's certificate
+            (`certificate`), where there is one.
     """
 
     recipe: str
@@ -42,12 +49,12 @@ class Passport:
 
 @dataclass(frozen=True)
 class EmittedRow:
-    """One accepted, rejected or audited row.
+    """One row that was written, accepted or not.
 
     Attributes:
         id: Content hash of the row's fields.
         place: Where in the recipe run it stands (`cell/slot/attempt`), unique in the run.
-        status: `accepted`, `rejected`, or `audit` (a person should look).
+        status: `accepted`, `rejected`, or one of the others in `Status`.
         values: The fields of the task, inputs and outputs.
         gate: The gate that rejected it, or "".
         why: The gate's reason, or "".
@@ -63,8 +70,27 @@ class EmittedRow:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The row as a plain JSON value."""
-        return asdict(self)
+        """The row as a plain JSON value. It shares the row's values: change neither."""
+        # not `asdict`: copying a small tree in depth takes longer than everything else that is done to a row
+        return {**vars(self), "passport": dict(vars(self.passport))}
+
+    def reviewed(self, passed: bool, *, who: str, why: str = "") -> EmittedRow:
+        """Give the row as it stands after a person looked at it: accepted or rejected, with the person's verdict.
+
+        Raises:
+            BadConfig: If nobody is named, or a gate rejected the row: a person decides what waits for one.
+        """
+        if not who.strip():
+            raise BadConfig(f"a review must say who looked, got {who!r}")
+        if self.status not in ("accepted", "audit"):
+            raise BadConfig(
+                f"a person decides rows that were accepted or wait for audit, got one that {self.gate} rejected"
+            )
+        verdict = {"gate": "review", "by": "person", "passed": passed, "why": why, "who": who}
+        passport = replace(self.passport, verdicts=(*self.passport.verdicts, verdict))
+        if passed:
+            return replace(self, status="accepted", passport=passport, gate="", why="")
+        return replace(self, status="rejected", passport=passport, gate="review", why=why or "a person rejected it")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> EmittedRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -10,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
 
 from stillroom.errors import BadConfig, EngineRefused
+from stillroom.licences import OWN_DATA
 
 from .contract import Engine, Score
 
@@ -33,7 +36,7 @@ class ScriptedEngine(Engine):
             in order of submission. A reply is a text, a `Response`, or an exception to raise.
         name: Second half of the model string `scripted/name@digest`.
         version: What the digest is made of: change it when the script changes.
-        latency: Seconds each answer takes, on up to `max_concurrency` threads;
+        latency: Seconds each answer takes, up to `max_concurrency` of them at once;
             0 answers at once, in the caller's thread.
         fail: Returns an exception to raise instead of answering, or `None`.
         log: A file that gets one JSON line (`n`, `key`, `prompt`, `seed`) for every request
@@ -45,6 +48,7 @@ class ScriptedEngine(Engine):
     """
 
     charges_unanswered = False
+    licence = OWN_DATA  # what a script says is its author's
     supported_params = Engine.supported_params | {"tools", "tool_choice"}
 
     def __init__(
@@ -76,6 +80,7 @@ class ScriptedEngine(Engine):
         self._answer, self._fail, self._score, self._latency = answer, fail, score, latency
         self._log = Path(log) if log is not None else None
         self._guard = threading.Lock()
+        self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
         self._threads = (
             ThreadPoolExecutor(max_concurrency, thread_name_prefix="stillroom-scripted") if latency else None
         )
@@ -83,18 +88,24 @@ class ScriptedEngine(Engine):
 
     def submit(self, request: Request) -> Future[Response]:
         """Answer `request`: at once, or after the latency on a thread."""
-        with self._guard:
-            if self._closed:
-                return _failed(EngineRefused("a closed engine cannot be used again", mend="Open a new one."))
-            turn, self.served = self.served, self.served + 1
-        if self._threads is not None:
-            return self._threads.submit(self._serve, request, turn)
         future: Future[Response] = Future()
         try:
+            turn = self._turn()
+            if self._threads is not None:
+                return self._threads.submit(self._serve_late, request, turn)
             future.set_result(self._serve(request, turn))
         except Exception as error:
             future.set_exception(error)
         return future
+
+    async def acomplete(self, request: Request) -> Response:
+        """Answer `request`: at once, or after the latency, with at most `max_concurrency` waiting on one event loop."""
+        turn = self._turn()
+        if self._latency:
+            loop = asyncio.get_running_loop()
+            async with self._slots.setdefault(loop, asyncio.Semaphore(self.max_concurrency)):
+                await asyncio.sleep(self._latency)
+        return self._serve(request, turn)
 
     def score(self, request: Request, continuations: Sequence[str]) -> list[Score]:
         """Score as the script says. Raises `NotImplementedError` if it says nothing."""
@@ -109,9 +120,18 @@ class ScriptedEngine(Engine):
         if self._threads is not None:
             self._threads.shutdown()
 
+    def _turn(self) -> int:
+        with self._guard:
+            if self._closed:
+                raise EngineRefused("a closed engine cannot be used again", mend="Open a new one.")
+            turn, self.served = self.served, self.served + 1
+        return turn
+
+    def _serve_late(self, request: Request, turn: int) -> Response:
+        time.sleep(self._latency)
+        return self._serve(request, turn)
+
     def _serve(self, request: Request, turn: int) -> Response:
-        if self._latency:
-            time.sleep(self._latency)
         failure = self._fail(request) if self._fail is not None else None
         if failure is not None:
             raise failure
@@ -171,9 +191,3 @@ def _prompt(request: Request) -> str:
 def _key(request: Request) -> str:
     # frozen values all the way down: their repr is their content
     return hashlib.sha256(repr(request).encode()).hexdigest()[:16]
-
-
-def _failed(error: Exception) -> Future[Response]:
-    future: Future[Response] = Future()
-    future.set_exception(error)
-    return future

@@ -7,6 +7,8 @@ with the rule and the source it copies; two things are reported and stay:
 - a **paraphrase**, told by embedding cosine, since meaning the same is not a proof of copying;
 - a **sibling**, which differs from a guarded text in its numbers alone and has another answer:
   another problem from the same template. With the same answer, or none known, it is removed.
+
+What a row was asked to say is no evidence: a text that shares nothing else with a guarded one stays.
 """
 
 from __future__ import annotations
@@ -15,20 +17,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
-from stillroom.rows import Status
 from stillroom.values import digest
 
 from .duplicates import Embeds, check_threshold, folded, plain
-from .gates import Candidate
 from .guarded import Guarded, says_something, texts_in
 from .leakage import Leakage
 from .nearest import closest
-from .verdict import Verdict
 
-__all__ = ["Clean", "Cleaned", "Decontamination", "Finding", "Parts", "decontaminate", "parts_of"]
+__all__ = ["Cleaned", "Decontamination", "Finding", "Parts", "decontaminate", "parts_of"]
 
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "text", "context")
 RESPONSES = ("response", "completion", "output", "answer", "target", "rationale", "chosen", "rejected")
@@ -39,11 +39,19 @@ _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 
 @dataclass(frozen=True)
 class Parts:
-    """What a row says: texts that ask, texts that answer, and the answer as one value ("" where unknown)."""
+    """What a row says.
+
+    Attributes:
+        prompts: Texts that ask.
+        responses: Texts that answer.
+        answer: The answer as one value, "" where unknown.
+        given: What the row was asked to say; no evidence where it stands inside another text.
+    """
 
     prompts: tuple[str, ...]
     responses: tuple[str, ...] = ()
     answer: str = ""
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,17 @@ class Finding:
     def __str__(self) -> str:
         """Say it in one line, as passports and reports show it."""
         return f"{self.part}: {self.rule} {self.similarity:.2f} with {self.source} row {self.other_id}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as plain JSON, as passports keep it."""
+        return {
+            "part": self.part,
+            "rule": self.rule,
+            "similarity": round(self.similarity, 4),
+            "source": self.source,
+            "row": self.other_id,
+            "removes": self.removes,
+        }
 
 
 @dataclass(frozen=True)
@@ -128,6 +147,8 @@ class Decontamination:
         self._leakage = Leakage(texts, ngram=ngram, word_overlap=word_overlap, boilerplate=boilerplate)
         self._paraphrase, self._embedder = paraphrase, embedder
         self._vectors: Any = None
+        # the same rules between two texts, for what is left of them
+        self._alike = partial(Leakage, ngram=ngram, word_overlap=word_overlap)
 
     def __len__(self) -> int:
         return len(self._guarded)
@@ -135,7 +156,8 @@ class Decontamination:
     @property
     def name(self) -> str:
         """Every setting and a digest of what is guarded, for fingerprints and reports."""
-        least = self._paraphrase if self._embedder is not None else None
+        by = str(getattr(self._embedder, "digest", "embedder"))[:12]
+        least = None if self._embedder is None else f"{self._paraphrase:g} by {by}"
         return f"decontamination({len(self)} texts {self._digest}, {self._leakage.name}, paraphrase={least})"
 
     @property
@@ -150,6 +172,8 @@ class Decontamination:
         def spare(i: int, id: str) -> bool:
             at, part, text = asked[i]
             other = self._guarded[int(id)]
+            if self._only_given(rows[at].given, text, other.text):
+                return True
             if not (_differ(rows[at].answer, other.answer) and _siblings(text, other.text)):
                 return False
             out[at] = _worse(out[at], Finding(part, "sibling", 1.0, other.source, other.id, False))
@@ -164,6 +188,16 @@ class Decontamination:
             self._add_paraphrases(self._embedder, [each for each in asked if out[each[0]] is None], out)
         return out
 
+    def _only_given(self, given: Sequence[str], text: str, other: str) -> bool:
+        """Whether two texts have nothing in common but what the row was asked to say."""
+        left, right = folded(text), folded(other)
+        shared = [each for each in map(folded, given) if says_something(each) and each in left and each in right]
+        if not shared:
+            return False
+        for each in shared:
+            left, right = left.replace(each, " "), right.replace(each, " ")
+        return bool(right.strip()) and self._alike({"": right}).find(left) is None
+
     def _add_paraphrases(
         self, embedder: Embeds, asked: Sequence[tuple[int, Any, str]], out: list[Finding | None]
     ) -> None:
@@ -176,22 +210,6 @@ class Decontamination:
             if cosine >= self._paraphrase:
                 other = self._guarded[place]
                 out[at] = _worse(out[at], Finding(part, "paraphrase", cosine, other.source, other.id, False))
-
-
-@dataclass(frozen=True)
-class Clean:
-    """The gate: no row copies a guarded text. What is only reported passes, with the finding as its reason."""
-
-    guard: Decontamination
-    name: str = "decontaminated"
-    on_fail: Status = "rejected"
-
-    def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
-        """Fail rows whose inputs, or outputs of six words or more, copy a guarded text."""
-        return [_verdict(found) for found in self.guard.examine([_parts(candidate) for candidate in batch])]
-
-    def keep(self, accepted: Sequence[Candidate]) -> None:
-        """Nothing to learn."""
 
 
 def decontaminate(
@@ -289,18 +307,3 @@ def _but_boilerplate(guarded: list[Guarded], most: int | None) -> list[Guarded]:
         return guarded
     holders = Counter(folded(each.text) for each in guarded)
     return [each for each in guarded if holders[folded(each.text)] <= most]
-
-
-def _parts(candidate: Candidate) -> Parts:
-    inputs = [
-        text for name, value in candidate.values.items() if name not in candidate.target for text in texts_in(value)
-    ]
-    outputs = [candidate.values[name] for name in candidate.target if name in candidate.values]
-    prompts = tuple(dict.fromkeys([candidate.text, *inputs]))
-    return Parts(prompts, tuple(texts_in(outputs)), " ".join(str(value) for value in outputs))
-
-
-def _verdict(found: Finding | None) -> Verdict:
-    if found is None:
-        return Verdict.ok()
-    return Verdict.fail(str(found)) if found.removes else Verdict(1.0, str(found))

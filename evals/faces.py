@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
-from stillroom.rows import Status
+from stillroom.rows import By, Status
 
 from .gates import Candidate
 from .verdict import Verdict, Verifier
@@ -86,6 +86,11 @@ class VerifierGate:
         """As funnels and passports name it."""
         least = "" if self.least == 1 else f" >= {self.least:g}"
         return f"{self.verifier.name}{least}{', unverified passes' if self.unverified == 'pass' else ''}"
+
+    @property
+    def by(self) -> By:
+        """A program that knows what is right decides."""
+        return "verifier"
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """One verdict per candidate, in order."""

@@ -1,24 +1,44 @@
 """Gates: named checks in a fixed order that a row must pass to be emitted.
 
 A gate looks at a batch and gives one verdict per candidate. Candidates that
-fail go no further; the row keeps the name of the gate and its reason. Gates
-that remember rows (duplicates) learn only the rows that were accepted.
+fail go no further; the row keeps the name of the gate, its reason and who
+decided. Gates that remember rows (duplicates) learn only the rows that were
+accepted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from stillroom.rows import Status
+from stillroom.rows import By, Status
 from stillroom.signatures import Shape, Task
 
-from .duplicates import Embeds, Exact, NearDuplicates
-from .leakage import Leakage
+from .decontaminate import Decontamination, Finding, Parts
+from .duplicates import Embeds, Exact, NearDuplicates, folded
+from .guarded import guarded_demos, guarded_task, known_answers, texts_in
 from .verdict import Verdict
 
-__all__ = ["Agreement", "Candidate", "Gate", "Leak", "Novelty", "Schema", "Whole", "default"]
+if TYPE_CHECKING:
+    from stillroom.engines import Session
+
+__all__ = [
+    "Agreement",
+    "Candidate",
+    "Clean",
+    "Gate",
+    "Novelty",
+    "Schema",
+    "Whole",
+    "bound",
+    "default",
+    "doubt_of",
+    "entry",
+    "pins",
+]
+
+NO_CERTIFICATE = "its judge has no certificate"
 
 
 @dataclass(frozen=True)
@@ -43,11 +63,21 @@ class Candidate:
 
 
 class Gate(Protocol):
-    """A named check of a batch."""
+    """A named check of a batch.
+
+    A gate may say more of itself, in attributes that are read where they are there: `pin`, what a
+    resumed run must find unchanged (its name otherwise); `doubt`, why it may not decide alone;
+    `certificate`, the digest of its judge's certificate; and `within(session)`, the same gate
+    under a run's store and budget.
+    """
 
     @property
     def name(self) -> str:
         """As funnels and passports name it."""
+
+    @property
+    def by(self) -> By:
+        """Who decides. Of a gate that does not say, form alone: nothing is claimed for it."""
 
     @property
     def on_fail(self) -> Status:
@@ -67,6 +97,7 @@ class Schema:
     shape: Shape
     name: str = "schema"
     on_fail: Status = "rejected"
+    by: ClassVar[By] = "form"
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """Fail answers that did not parse, and values that break their types."""
@@ -88,6 +119,7 @@ class Whole:
 
     name: str = "whole"
     on_fail: Status = "rejected"
+    by: ClassVar[By] = "form"
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """Fail empty and truncated texts."""
@@ -108,6 +140,7 @@ class Novelty:
     """The text is new: among the rows accepted so far and the earlier ones of its batch."""
 
     on_fail: Status = "rejected"
+    by: By = "form"
 
     def __init__(self, name: str, make: Callable[[], Exact | NearDuplicates]) -> None:
         """Compare within pools that `make` gives: one for accepted rows, one for each batch."""
@@ -136,12 +169,70 @@ class Novelty:
 
 
 @dataclass(frozen=True)
+class Clean:
+    """The row copies no guarded text, in its inputs or outputs. What is only reported passes, with the finding.
+
+    Attributes:
+        guard: What must not be copied.
+        known: Answers that are nobody's, folded: they are not asked about.
+    """
+
+    guard: Decontamination
+    known: frozenset[str] = frozenset()
+    name: str = "decontaminated"
+    on_fail: Status = "rejected"
+    by: ClassVar[By] = "form"
+
+    @property
+    def pin(self) -> str:
+        """Every setting, and a digest of what is guarded."""
+        return self.guard.name
+
+    def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        """Fail rows whose inputs, or outputs of six words or more, copy a guarded text."""
+        return [_clean(found) for found in self.guard.examine([self._parts(candidate) for candidate in batch])]
+
+    def keep(self, accepted: Sequence[Candidate]) -> None:
+        """Nothing to learn."""
+
+    def _parts(self, candidate: Candidate) -> Parts:
+        wished, values = candidate.target, candidate.values
+        inputs = [text for name, value in values.items() if name not in wished for text in texts_in(value)]
+        outputs = [values[name] for name in wished if name in values]
+        said = [text for text in texts_in(outputs) if folded(text) not in self.known]
+        prompts = tuple(dict.fromkeys([candidate.text, *inputs]))
+        return Parts(prompts, tuple(said), " ".join(map(str, outputs)), tuple(texts_in(dict(wished))))
+
+
+def _clean(found: Finding | None) -> Verdict:
+    if found is None:
+        return Verdict.ok()
+    return Verdict(0.0 if found.removes else 1.0, str(found), found.as_json())
+
+
+@dataclass(frozen=True)
 class Agreement:
     """Somebody who did not see the wanted outputs gives the same ones; else a person should look."""
 
     judge: Callable[[Sequence[Candidate]], list[Verdict]]
     name: str = "agreement"
     on_fail: Status = "audit"
+    by: By = "judge"
+    certificate: str = ""
+
+    @property
+    def doubt(self) -> str:
+        """A judge that nobody certified may not decide alone."""
+        return NO_CERTIFICATE if self.by == "judge" and not self.certificate else ""
+
+    @property
+    def pin(self) -> str:
+        """The gate and its judge."""
+        return f"{self.name}({getattr(self.judge, 'name', getattr(self.judge, '__qualname__', 'judge'))})"
+
+    def within(self, session: Session) -> Agreement:
+        """The gate with its judge's calls on the session's store and budget."""
+        return replace(self, judge=bound(self.judge, session))
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """Ask the judge about the whole batch at once."""
@@ -151,45 +242,64 @@ class Agreement:
         """Nothing to learn."""
 
 
-@dataclass(frozen=True)
-class Leak:
-    """The text is no copy, near copy or paraphrase of a labelled row in any split."""
-
-    leakage: Leakage
-    name: str = "leakage"
-    on_fail: Status = "rejected"
-
-    def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
-        """Fail copies of held-out rows."""
-        matches = self.leakage.find_many([candidate.text for candidate in batch])
-        return [
-            Verdict.ok()
-            if match is None
-            else Verdict.fail(f"{match.rule} {match.similarity:.2f} with row {match.other_id}")
-            for match in matches
-        ]
-
-    def keep(self, accepted: Sequence[Candidate]) -> None:
-        """Nothing to learn."""
-
-
 def default(
-    task: Task, judge: Callable[[Sequence[Candidate]], list[Verdict]] | None, *, embedder: Embeds | None = None
+    task: Task,
+    judge: Callable[[Sequence[Candidate]], list[Verdict]] | None,
+    *,
+    embedder: Embeds | None = None,
+    demos: Iterable[Mapping[str, Any]] = (),
 ) -> list[Gate]:
-    """Make the gates in their order: schema, whole, exact, near, agreement, leakage.
+    """Make the gates in their order: schema, whole, exact, near, decontaminated, agreement.
 
     Args:
-        task: Whose rows must not leak; all three splits are guarded.
+        task: Whose rows, in all three splits, and whose benchmarks must not be copied.
         judge: Decides agreement; `None` leaves that gate out.
-        embedder: Finds paraphrases of labelled rows; without one only wordings are compared.
+        embedder: Finds paraphrases of guarded texts, which are reported and pass; without one none is looked for.
+        demos: Worked examples that a prompt shows, guarded as well.
+
+    Raises:
+        BadConfig, BadData: If a benchmark of the task cannot be read.
     """
-    texts = {example.id: example.text for split in task.splits.values() for example in split}
+    known = known_answers(task)
+    shown = [each for each in guarded_demos(demos) if folded(each.text) not in known]
+    guard = Decontamination([*guarded_task(task), *shown], embedder=embedder)
     gates: list[Gate] = [
         Schema(task.shape),
         Whole(),
         Novelty("exact", Exact),
         Novelty("near", NearDuplicates),
+        Clean(guard, known),
     ]
-    if judge is not None:
-        gates.append(Agreement(judge))
-    return [*gates, Leak(Leakage(texts, embedder=embedder))]
+    return gates if judge is None else [*gates, Agreement(judge)]
+
+
+# -- what a run asks of its gates -------------------------------------------------------
+
+
+def bound(part: Any, session: Session) -> Any:
+    """Give a gate or a judge under the session's store and budget; as it is where it calls no model."""
+    return part.within(session) if hasattr(part, "within") else part
+
+
+def pins(gates: Sequence[Gate]) -> dict[str, str]:
+    """What a run that is resumed must find unchanged: each gate at its place, with its settings and models."""
+    return {f"gate {place}": getattr(gate, "pin", gate.name) for place, gate in enumerate(gates, start=1)}
+
+
+def doubt_of(gate: Gate) -> str:
+    """Say why `gate` should not decide alone, whether it widens to review for it or not; "" where it may."""
+    said = str(getattr(gate, "doubt", ""))
+    alone = getattr(gate, "by", "form") == "judge" and getattr(gate, "certificate", None) == ""
+    return said or (f"{NO_CERTIFICATE}, and it decides alone all the same" if alone else "")
+
+
+def entry(gate: Gate, verdict: Verdict) -> dict[str, Any]:
+    """What a passport keeps of a verdict: who decided, what, why, and on which certificate."""
+    more = {"found": dict(verdict.found), "certificate": getattr(gate, "certificate", "")}
+    return {
+        "gate": gate.name,
+        "by": getattr(gate, "by", "form"),
+        "passed": verdict.passed,
+        "why": verdict.why,
+        **{name: value for name, value in more.items() if value},
+    }

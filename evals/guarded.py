@@ -11,9 +11,17 @@ from stillroom.errors import BadConfig
 from stillroom.signatures import Task
 from stillroom.signatures.data import read_rows
 
-from .duplicates import words
+from .duplicates import folded, words
 
-__all__ = ["Guarded", "guarded_demos", "guarded_file", "guarded_task", "says_something", "texts_in"]
+__all__ = [
+    "Guarded",
+    "guarded_demos",
+    "guarded_file",
+    "guarded_task",
+    "known_answers",
+    "says_something",
+    "texts_in",
+]
 
 # fewer words are a label or a phrase that nobody owns
 _LEAST_SAID = 6
@@ -36,7 +44,14 @@ class Guarded:
 
 
 def guarded_task(task: Task) -> list[Guarded]:
-    """Guard the rows of all splits of `task`: their inputs, and outputs of six words or more."""
+    """Guard the rows of all splits of `task`, and its benchmarks: inputs, and outputs of six words or more.
+
+    Outputs that are `known_answers` are left out, in the benchmarks too.
+
+    Raises:
+        BadConfig, BadData: If a benchmark cannot be read.
+    """
+    known = known_answers(task)
     out = []
     for split, examples in task.splits.items():
         for example in examples:
@@ -44,11 +59,25 @@ def guarded_task(task: Task) -> list[Guarded]:
             source = f"{task.name}/{split}"
             out.append(Guarded(example.id, example.text, source, answer))
             out += [
-                Guarded(example.id, value, f"{source}:{name}")
+                Guarded(example.id, text, f"{source}:{name}")
                 for name, value in example.outputs.items()
-                if isinstance(value, str) and says_something(value)
+                for text in texts_in(value)
+                if says_something(text) and folded(text) not in known
             ]
+    for each in task.benchmarks:
+        found = guarded_file(**each) if isinstance(each, Mapping) else guarded_file(each)
+        out += [one for one in found if folded(one.text) not in known]
     return out
+
+
+def known_answers(task: Task) -> frozenset[str]:
+    """Answers that are nobody's, folded: every label, and what rows of the demos split are answered with.
+
+    New rows are asked for by such answers: their saying them says nothing of where they come from.
+    """
+    labels = [label for each in task.shape.outputs for label in _enums(each.schema)]
+    given = [text for example in task.demos for value in example.outputs.values() for text in texts_in(value)]
+    return frozenset(map(folded, [*labels, *given]))
 
 
 def guarded_demos(demos: Iterable[Mapping[str, Any]], source: str = "demos") -> list[Guarded]:
@@ -94,6 +123,16 @@ def _fields(row: Mapping[str, Any], id: str, source: str, answer: str, names: Se
         for text in texts_in(row[name])
         if names is not None or says_something(text)
     ]
+
+
+def _enums(schema: Any) -> list[str]:
+    """Every text that a JSON schema lists as a value, however deep."""
+    if isinstance(schema, Mapping):
+        listed = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
+        return [each for each in listed if isinstance(each, str)] + [
+            each for inner in schema.values() for each in _enums(inner)
+        ]
+    return [each for inner in schema for each in _enums(inner)] if isinstance(schema, list) else []
 
 
 def texts_in(value: Any) -> list[str]:

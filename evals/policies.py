@@ -1,7 +1,7 @@
 """Rules over whole sets of rows, each a verdict with its reason: what must hold before data is released.
 
-The rules that need no statistics are in `stillroom.licences` (who may use rows)
-and `stillroom.policies` (who made them, and with what).
+Who may use rows is in `stillroom.release`, how much people had to do with them in
+`stillroom.involvement`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,9 +35,12 @@ __all__ = [
     "fit_for_text",
     "longest_overlap",
     "no_long_quotes",
+    "one_version",
     "verified",
 ]
 
+LEAST_ROWS = 20
+"""Texts of a set under which its nearest neighbours say nothing."""
 AUDITED = ("instruction valid", "input matches", "output correct", "all valid")
 
 
@@ -73,13 +76,15 @@ def canary(before: Sequence[float], after: Sequence[float], *, most: float = 0.2
 def diverse(found: Description, *, most: float = 0.1, waived: str = "") -> Verdict:
     """Fail a set whose nearest-neighbour cosine is over the reference's by more than `most`, both cut to one size.
 
-    Unverified without a reference or an embedder. A waiver is the reason to let it pass
-    all the same: it passes with the reason kept in `why`.
+    Unverified without a reference or an embedder, or with under `LEAST_ROWS` texts of each set.
+    A waiver is the reason to let it pass all the same: it passes with the reason kept in `why`.
     """
     name = "nearest cosine"
     here, there = found["texts"].get(name), found.get("reference", {}).get(name)
     if here is None or there is None or here != here or there != there:  # NaN: nothing was embedded
         return Verdict.unverified("diversity is judged beside a reference set, with an embedder")
+    if found["texts"]["looked at"] < LEAST_ROWS:
+        return Verdict.unverified(f"diversity needs {LEAST_ROWS} texts, got {found['texts']['looked at']:.0f}")
     if here - there <= most + 1e-12:
         return Verdict.ok()
     why = f"nearest neighbours are at cosine {here:.2f}, the reference's at {there:.2f}"
@@ -99,33 +104,68 @@ def balanced(found: Coverage) -> Verdict:
     return Verdict.fail("; ".join([*off, *strays][:10]))
 
 
-def verified(rows: Sequence[EmittedRow], gates: Sequence[str]) -> Verdict:
+def verified(rows: Iterable[EmittedRow], gates: Sequence[str]) -> Verdict:
     """Fail where an accepted row lacks the verdict of a gate, or has one that did not pass.
 
     A later verdict that passed does not outweigh one that failed: no judge overrules a verifier.
+    A person overrules a judge, and nothing else.
     """
     wrong = []
     for row in rows:
         if row.status != "accepted":
             continue
-        seen = {str(each.get("gate", "")) for each in row.passport.verdicts}
+        verdicts = row.passport.verdicts
+        seen = {str(each.get("gate", "")) for each in verdicts}
         wrong += [f"row {row.id} has no verdict of {gate}" for gate in gates if gate not in seen]
-        failed = [str(each.get("gate", "")) for each in row.passport.verdicts if each.get("passed") is not True]
-        wrong += [f"row {row.id} was accepted though {gate} did not pass" for gate in failed]
+        wrong += [
+            f"row {row.id} was accepted though {each.get('gate', '')} did not pass"
+            for at, each in enumerate(verdicts)
+            if each.get("passed") is not True and not _overruled(each, verdicts[at + 1 :])
+        ]
     return Verdict.fail("; ".join(wrong[:10])) if wrong else Verdict.ok()
 
 
-def accounted(written: int, rows: Sequence[EmittedRow]) -> Verdict:
+def _overruled(verdict: Mapping[str, object], later: Sequence[Mapping[str, object]]) -> bool:
+    people = [each.get("passed") is True for each in later if each.get("by") == "person"]
+    return verdict.get("by") == "judge" and bool(people) and all(people)
+
+
+def accounted(written: int, rows: Iterable[EmittedRow]) -> Verdict:
     """Fail unless what was written is what was accepted, rejected by a named gate, or sent to audit; each place once."""
-    counts = Counter(row.status for row in rows)
-    nameless = [row.place for row in rows if row.status != "accepted" and not (row.gate and row.why)]
-    twice = [place for place, count in Counter(row.place for row in rows).items() if count > 1]
+    counts: Counter[str] = Counter()
+    nameless, twice = [], []
+    seen: set[str] = set()
+    for row in rows:
+        counts[row.status] += 1
+        if row.status != "accepted" and not (row.gate and row.why):
+            nameless.append(row.place)
+        if row.place in seen:
+            twice.append(row.place)
+        seen.add(row.place)
     problems = [f"{place} was stopped without gate or reason" for place in nameless[:5]]
     problems += [f"{place} stands twice" for place in twice[:5]]
-    if len(rows) != written:
+    if counts.total() != written:
         shares = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        problems.append(f"{written} were written, {len(rows)} are accounted for ({shares})")
+        problems.append(f"{written} were written, {counts.total()} are accounted for ({shares})")
     return Verdict.fail("; ".join(problems)) if problems else Verdict.ok()
+
+
+def one_version(rows: Iterable[EmittedRow]) -> Verdict:
+    """Fail where rows of one model were written by several versions of it: an endpoint that changed under the run.
+
+    A version is what an endpoint says of itself in its answers (`decoding["served"]`); rows whose
+    endpoint says nothing are left out. Each row's passport tells its own.
+    """
+    versions: dict[str, Counter[str]] = {}
+    for row in rows:
+        if served := str(row.passport.decoding.get("served", "")):
+            versions.setdefault(row.passport.model, Counter())[served] += 1
+    changed = [
+        f"{model} changed under the run: {', '.join(f'{served} wrote {count} rows' for served, count in counts.items())}"
+        for model, counts in sorted(versions.items())
+        if len(counts) > 1
+    ]
+    return Verdict.fail("; ".join(changed)) if changed else Verdict.ok()
 
 
 # --- quotes ----------------------------------------------------------------------

@@ -15,14 +15,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from stillroom.errors import BadConfig, FingerprintChanged
-from stillroom.rows import Status
+from stillroom.rows import By, Status
 from stillroom.values import pretty, write_atomic
 
 from .diversity.spread import auroc_of_folds
@@ -229,6 +229,7 @@ class Quality:
     least: float = 0.5
     fields: tuple[str, ...] = ()
     on_fail: Status = "rejected"
+    by: ClassVar[By] = "judge"
 
     def __post_init__(self) -> None:
         check_is_fitted(self.score, "head_")

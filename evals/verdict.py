@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from stillroom.errors import BadConfig
@@ -27,6 +27,7 @@ class Verdict:
     Attributes:
         score: 1.0 is right in full, 0.0 is wrong, between them partial credit.
         why: What was wrong or missing. Empty only where nothing was.
+        found: The same in fields that a program may read, where the check has more to say; plain JSON values.
 
     Raises:
         BadConfig: If `score` is neither None nor a number from 0 to 1.
@@ -34,6 +35,7 @@ class Verdict:
 
     score: float | None
     why: str = ""
+    found: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:  # also refuses NaN

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillroom.errors import BadConfig, BadData
+from stillroom.licences import OWN_DATA
 from stillroom.programs import Plan
+from stillroom.release import Override, Purpose, blocks, export_allowed, refuse
 from stillroom.rows import EmittedRow
 from stillroom.signatures import Example, Task
 from stillroom.values import pretty, write_atomic
@@ -20,9 +22,11 @@ from .task_subject import baseline_plan
 if TYPE_CHECKING:
     import dspy
 
-__all__ = ["STUDENTS", "Student", "distil", "load_student"]
+__all__ = ["FAMILIES", "STUDENTS", "Student", "distil", "load_student"]
 
 STUDENTS = ("minilm+logreg", "smollm2-135m+lora")
+FAMILIES = {"minilm+logreg": "minilm", "smollm2-135m+lora": "smollm2"}
+"""Families as licences mean them: whose model it is, not how it is built."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ def distil(
     folder: Path | str,
     labelled: Sequence[Example] | None = None,
     epochs: int | None = None,
+    purpose: Purpose | None = None,
+    overrides: Sequence[Override] = (),
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> Student:
     """Train a student on labelled rows of the demos and search splits, and on emitted `rows`.
@@ -75,15 +81,24 @@ def distil(
         folder: Where the student is saved; a finished student trained on the same is reused.
         labelled: Labelled rows to train on in place of those of the two splits.
         epochs: Of LoRA training, exactly; otherwise its default, and more for few rows.
+        purpose: Whether the student is commercial; that it is trained, and its family, are known.
+        overrides: Who answers for licences that would forbid it; recorded on the student's card.
         on_progress: Called with (step, steps, loss) while a LoRA student trains.
 
     Raises:
+        LicenceForbids: If a licence of the rows does not allow training this student on them.
         BadConfig: If the kind is unknown or does not fit the task.
         BadData: If a row to train on is also a test row.
         ModelMissing: If a model file is missing.
     """
     if to not in STUDENTS:
         raise BadConfig(f"a student must be one of {', '.join(STUDENTS)}, got {to!r}")
+    wanted = replace(purpose or Purpose(), train=True, student=FAMILIES[to])
+    stopped = [
+        *blocks({task.licence or OWN_DATA: ()}, wanted, overrides=overrides),
+        *export_allowed(rows, wanted, overrides=overrides),
+    ]
+    refuse(stopped, f"a student {to} may be trained")
     seeds = list(task.demos + task.search if labelled is None else labelled)
     emitted = [task.example(row.values) for row in rows]
     held_out = {example.id for example in task.held_out}
@@ -97,7 +112,7 @@ def distil(
         system = _train_head(task, seeds + emitted, folder)
     else:
         system = _train_lora(task, seeds + emitted, folder, epochs, on_progress)
-    _save(folder, to, task, system, trained_on)
+    _save(folder, to, task, system, trained_on, overrides)
     return Student(to, folder, system, trained_on)
 
 
@@ -152,8 +167,17 @@ def _conversation(plan: Plan, example: Example) -> list[dict[str, str]]:
     return [{"role": "system", "content": plan.system}, *turns, {"role": "assistant", "content": answer}]
 
 
-def _save(folder: Path, kind: str, task: Task, system: HeadSystem | PlanSystem, trained_on: dict[str, int]) -> None:
+def _save(
+    folder: Path,
+    kind: str,
+    task: Task,
+    system: HeadSystem | PlanSystem,
+    trained_on: dict[str, int],
+    overrides: Sequence[Override],
+) -> None:
     value: dict[str, Any] = {"stillroom": 1, "kind": kind, "shape": task.shape.as_json(), "trained_on": trained_on}
+    if overrides:
+        value["overrides"] = [asdict(each) for each in overrides]
     if isinstance(system, PlanSystem):
         value["plan"] = system.plan.as_json()
     write_atomic(folder / "card.json", pretty(value))

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from stillroom.engines import Engine, open_engine, open_session
 from stillroom.errors import BadConfig, EngineError
-from stillroom.evals import Embedder, Verdict, default_embedder
-from stillroom.evals.gates import Candidate, Gate, default
+from stillroom.evals import Embedder, default_embedder
+from stillroom.evals.gates import Gate, default, pins
 from stillroom.ledger import Budget
-from stillroom.programs import Emitted, Plan, Recipe, blind, either, emit_rows
+from stillroom.licences import inherited
+from stillroom.programs import Emitted, Plan, Recipe, agreement, emit_rows
 from stillroom.programs.answers import answer_many
 from stillroom.programs.export import save_emitted
+from stillroom.programs.provenance import provenance
+from stillroom.release import Override, Purpose, blocks, refuse
 from stillroom.signatures import Task, Unparsed
 from stillroom.values import digest
 
@@ -76,36 +79,49 @@ class Program:
         gates: Sequence[Gate] | None = None,
         budget: Budget | None = None,
         embedder: Embedder | None = None,
+        purpose: Purpose | None = None,
+        overrides: Sequence[Override] = (),
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Emitted:
-        """Emit rows that passed the gates, into `rows.jsonl`, `rows.parquet` and `rejects.jsonl` of the run.
+        """Emit rows that passed the gates, into the run folder, as `save_emitted` writes them.
 
         Args:
             recipe: What is wanted.
             gates: `None` for the default gates, with agreement by a head trained on the labelled
                 rows or, where it disagrees, by this program.
             budget: Limits of the phase.
-            embedder: For agreement and paraphrases; MiniLM by default.
+            embedder: For agreement, paraphrases and diversity; MiniLM by default with the default gates.
+            purpose: What the rows are for; to train a model of no known family by default.
+            overrides: Who answers for licences that would forbid it; recorded in the run.
             on_progress: Called with (accepted, wanted).
 
         Raises:
+            LicenceForbids: If the licence of the model or of the labelled rows forbids it, before any call.
             BudgetExceeded, EngineError: What was emitted so far is kept, and a second call goes on.
             FingerprintChanged: If the run's emission was started with something else.
         """
+        licence, purpose = inherited(self.engine.model, self.engine.licence, [self.task.licence]), purpose or Purpose()
+        refuse(blocks({licence: ()}, purpose, overrides=overrides), "rows may be emitted")
+        if gates is None:
+            embedder = embedder or default_embedder()
+            judge = agreement(self.task, self.plan, self.engine, embedder)
+            shown = [{**demo.inputs, **demo.outputs} for demo in self.plan.demos]
+            gates = default(self.task, judge, embedder=embedder, demos=shown)
         fingerprint = {
             **self.task.fingerprint,
             "plan": self.plan.digest,
             "recipe": recipe.digest,
-            "gates": [gate.name for gate in gates] if gates is not None else "default",
+            "licence": licence,
+            **pins(gates),
         }
         with open_session(self.engine, self.run, "emit", fingerprint, budget) as session:
-            if gates is None:
-                embedder = embedder or default_embedder()
-                judge = _agreement(self.task, blind(self.plan, session.engine, self.task.metric), embedder)
-                gates = default(self.task, judge, embedder=embedder)
+            for each in overrides:
+                session.store.put_note("override", each.licence, asdict(each))
             emitted = emit_rows(self.task, self.plan, recipe, gates, session, on_progress=on_progress)
-        save_emitted(emitted, self.run)
-        return emitted
+            found = provenance(self.task, session.engine, gates, emitted, embedder=embedder, overrides=overrides)
+            session.store.put_note("provenance", recipe.digest, found.as_json())
+        save_emitted(emitted, self.run, purpose=purpose, overrides=overrides)
+        return replace(emitted, provenance=found)
 
 
 def compile_task(
@@ -234,27 +250,3 @@ def prove(
     # the student that is meant to take the teacher's place: the one after the seed-only student, if there is one
     pairs += [(named[min(1, len(named) - 1)].name, systems[-1].name)] if named else []
     return prove_systems(task, [*systems, *named], pairs, run or program.run, budget=budget, on_progress=on_progress)
-
-
-def _agreement(
-    task: Task, blind_judge: Callable[[Sequence[Candidate]], list[Verdict]], embedder: Embedder
-) -> Callable[[Sequence[Candidate]], list[Verdict]]:
-    """For labels: a head trained on labelled rows, the program where it disagrees. Else the program."""
-    from stillroom.evals import EmbeddingClassifier
-
-    label = task.shape.label_field
-    if label is None:
-        return blind_judge
-    rows = task.demos + task.search
-    head = EmbeddingClassifier(embedder=embedder).fit(
-        [row.text for row in rows], [row.outputs[label.name] for row in rows]
-    )
-
-    def by_head(batch: Sequence[Candidate]) -> list[Verdict]:
-        found = head.predict([candidate.text for candidate in batch])
-        return [
-            Verdict.ok() if str(got) == candidate.target[label.name] else Verdict.fail(f"the head read it as {got}")
-            for got, candidate in zip(found, batch, strict=True)
-        ]
-
-    return either(by_head, blind_judge)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .answers import Answer, Cost, answer_many, calibrated, scorable
 from .emit import Emitted, emit_rows
 from .evaluate import Evaluator, Outcome, mean_cost, mean_score
-from .judges import blind, either
+from .judges import agreement, blind, either
 from .plan import Decoding, Demo, Plan
 from .recipes import Recipe, labelled, varied
 
@@ -19,6 +19,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Recipe",
+    "agreement",
     "answer_many",
     "blind",
     "calibrated",

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from stillroom.engines import Session
 from stillroom.errors import EngineError
-from stillroom.evals.gates import Candidate, Gate
+from stillroom.evals.gates import Candidate, Gate, bound, entry
+from stillroom.licences import inherited
 from stillroom.rows import EmittedRow, Passport
 from stillroom.signatures import Task, Unparsed
 from stillroom.values import digest
@@ -26,6 +27,8 @@ from .write import emitted_values, with_demos, writer, writing_inputs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .provenance import Provenance
 
 __all__ = ["Emitted", "emit_rows"]
 
@@ -41,12 +44,14 @@ class Emitted:
         rejects: Rejected and audited rows with gate and reason.
         funnel: (gate, how many reached it, how many it stopped), in gate order.
         shortfall: Wanted rows that could not be filled, by quota cell; empty when all quotas are met.
+        provenance: Where the rows come from and who checked them; `None` until somebody looked.
     """
 
     rows: tuple[EmittedRow, ...]
     rejects: tuple[EmittedRow, ...]
     funnel: tuple[tuple[str, int, int], ...]
     shortfall: Mapping[str, int]
+    provenance: Provenance | None = None
 
     @property
     def written(self) -> int:
@@ -95,7 +100,7 @@ def emit_rows(
         task: Whose rows are wanted.
         program: The compiled program; its instruction guides the writing.
         recipe: What is wanted.
-        gates: In their order.
+        gates: In their order; their judges' calls go through the session.
         session: Store, ledger and engine.
         on_progress: Called with (accepted, wanted) after each wave.
 
@@ -106,6 +111,7 @@ def emit_rows(
     targets = recipe.targets(task, random.Random(recipe.seed))
     slots = [_Slot(number, target) for number, target in enumerate(targets)]
     plan = writer(task, program, recipe)
+    gates = [bound(gate, session) for gate in gates]
     accepted: dict[int, EmittedRow] = {}
     rejects: list[EmittedRow] = []
     funnel: dict[str, Counter[str]] = {gate.name: Counter() for gate in gates}
@@ -151,19 +157,26 @@ def _write(task: Task, plan: Plan, recipe: Recipe, wave: Sequence[_Slot], sessio
     failure = next((response for response in responses if isinstance(response, EngineError)), None)
     if failure is not None:
         raise failure
+    licence = inherited(plan.model, session.engine.licence, [task.licence])
     drafts = []
     for (slot, shown, parents, seed), response in zip(asked, responses, strict=True):
         candidate = _candidate(task, shown, slot, response)
         usage = response.usage  # type: ignore[union-attr]
         tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
-        decoding = {"temperature": shown.decoding.temperature, "top_p": shown.decoding.top_p, "seed": seed}
+        sampling = {"temperature": shown.decoding.temperature, "top_p": shown.decoding.top_p, "seed": seed}
+        decoding = {**sampling, **_served(response)}
         target = {"outputs": dict(slot.target.outputs), "style": dict(slot.target.style)}
-        passport = Passport(
-            recipe.digest, shown.digest, plan.model, session.engine.licence, parents, decoding, target, 1, tokens
-        )
+        passport = Passport(recipe.digest, shown.digest, plan.model, licence, parents, decoding, target, 1, tokens)
         drafts.append(_Draft(slot, candidate, passport))
         slot.attempt += 1
     return sorted(drafts, key=lambda draft: draft.slot.number)
+
+
+def _served(response: Any) -> dict[str, str]:
+    """The version that an endpoint says it answered with, for the row's passport; nothing where it says nothing."""
+    told = response.provider_data or {}
+    said = " ".join(str(told[name]) for name in ("model", "system_fingerprint") if told.get(name))
+    return {"served": said} if said else {}
 
 
 def _candidate(task: Task, plan: Plan, slot: _Slot, response: Any) -> Candidate:
@@ -187,7 +200,7 @@ def _judge(
         funnel[gate.name]["in"] += len(alive)
         passed = []
         for draft, verdict in zip(alive, verdicts, strict=True):
-            draft.verdicts.append({"gate": gate.name, "passed": verdict.passed, "why": verdict.why})
+            draft.verdicts.append(entry(gate, verdict))
             if verdict.passed:
                 passed.append(draft)
             else:

@@ -1,4 +1,4 @@
-"""Write emitted rows where people and trainers read them."""
+"""Write emitted rows where people and trainers read them, if their licences allow it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from stillroom.release import Override, Purpose, export_allowed, refuse
 from stillroom.rows import EmittedRow
 from stillroom.values import canonical, write_atomic
 
@@ -14,10 +15,28 @@ from .emit import Emitted
 __all__ = ["read_emitted", "save_emitted"]
 
 
-def save_emitted(emitted: Emitted, folder: Path) -> None:
-    """Write `rows.jsonl`, `rejects.jsonl` and `rows.parquet`, each atomically and in a fixed order."""
+def save_emitted(
+    emitted: Emitted, folder: Path, *, purpose: Purpose | None = None, overrides: Sequence[Override] = ()
+) -> None:
+    """Write `rows.jsonl`, `rejects.jsonl`, `contamination.jsonl` and `rows.parquet`.
+
+    Each atomically and in a fixed order. `contamination.jsonl` names every row that was
+    removed as a copy of a guarded text, with the rule and what it copies, and every row that
+    stays with something to report.
+
+    Args:
+        emitted: What to write.
+        folder: Where.
+        purpose: What the rows are for; to train a model of no known family by default.
+        overrides: Who answers for licences that would forbid it.
+
+    Raises:
+        LicenceForbids: If a licence of the rows does not allow it. Nothing is written then.
+    """
+    refuse(export_allowed(emitted.rows, purpose or Purpose(), overrides=overrides), "rows may be saved")
     write_atomic(folder / "rows.jsonl", _lines(emitted.rows))
     write_atomic(folder / "rejects.jsonl", _lines(emitted.rejects))
+    write_atomic(folder / "contamination.jsonl", _found((*emitted.rows, *emitted.rejects)))
     _parquet(emitted.rows, folder / "rows.parquet")
 
 
@@ -42,6 +61,17 @@ def _flat(row: EmittedRow) -> dict[str, object]:
 
 def _lines(rows: Sequence[EmittedRow]) -> str:
     return "".join(canonical(_flat(row)) + "\n" for row in rows)
+
+
+def _found(rows: Sequence[EmittedRow]) -> str:
+    """What decontamination found, a line for each row it found something about."""
+    lines = [
+        {"id": row.id, "place": row.place, "status": row.status, **found}
+        for row in rows
+        for verdict in row.passport.verdicts
+        if "rule" in (found := verdict.get("found", {}))
+    ]
+    return "".join(canonical(line) + "\n" for line in lines)
 
 
 def _parquet(rows: Sequence[EmittedRow], path: Path) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stillroom.errors import BadConfig, BadData
@@ -69,9 +70,14 @@ class Task:
         shares: Shares of the demos, search and test splits; they sum to 1.
         columns: Column name in the data for each field whose column is called otherwise.
         definitions: What each label means, by label.
+        licence: Under which licence the rows are, as an SPDX expression; the user's own where it is "".
+            Rows emitted from them inherit it.
+        labelled_by: Who labelled the rows, "people" or "machine"; "" where nobody says.
+        benchmarks: Files that no emitted row may copy: paths, or mappings of the arguments of
+            `stillroom.evals.guarded.guarded_file` (`path`, `fields`, `answer`, `id`).
 
     Raises:
-        BadConfig: If a setting cannot work.
+        BadConfig: If a setting cannot work, or a benchmark's file does not exist.
         BadData: If rows break their types (all problems are listed) or are too few.
     """
 
@@ -83,6 +89,9 @@ class Task:
     shares: tuple[float, float, float] = (0.25, 0.35, 0.40)
     columns: Mapping[str, str] = field(default_factory=dict)
     definitions: Mapping[str, str] = field(default_factory=dict)
+    licence: str = ""
+    labelled_by: Literal["people", "machine", ""] = ""
+    benchmarks: Sequence[str | Path | Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         if len(self.shares) != len(SPLITS) or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-9:
@@ -91,6 +100,9 @@ class Task:
             raise BadConfig(
                 f"metric must be callable, got {self.metric!r}", mend="For example stillroom.exact('label')."
             )
+        if self.labelled_by not in ("people", "machine", ""):
+            raise BadConfig(f"labelled_by must be people, machine or '', got {self.labelled_by!r}")
+        _check_benchmarks(self.benchmarks)
         if not self.name:
             object.__setattr__(self, "name", self.signature.__name__.lower())
         self.splits  # noqa: B018 - bad rows are refused when the task is declared, not when money is spent
@@ -275,6 +287,16 @@ def inputs_text(inputs: Mapping[str, Any]) -> str:
     return "\n".join(
         value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in inputs.values()
     )
+
+
+def _check_benchmarks(benchmarks: Any) -> None:
+    """See that they are there: a missing file must not be found out after the search was paid for."""
+    if isinstance(benchmarks, (str, Path, Mapping)):
+        raise BadConfig(f"benchmarks must be a list of files, got {benchmarks!r}", mend="Write benchmarks=[...].")
+    for each in benchmarks:
+        path = each.get("path", "") if isinstance(each, Mapping) else each
+        if not (isinstance(path, (str, Path)) and str(path) and Path(path).exists()):
+            raise BadConfig(f"a benchmark must be a file that exists, got {str(path)!r}")
 
 
 def _normal(value: Any) -> Any:

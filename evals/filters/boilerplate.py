@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from stillroom.errors import BadConfig
 from stillroom.evals.duplicates import words
 from stillroom.evals.gates import Candidate
 from stillroom.evals.stats import wilson
 from stillroom.evals.verdict import Row, Verdict, Verifier
-from stillroom.rows import Status
+from stillroom.rows import By, Status
 from stillroom.values import digest
 
 from .texts import TextGate, flat
@@ -230,6 +231,7 @@ class Echo:
     texts: tuple[str, ...] = ()
     run: int = 12
     on_fail: Status = "rejected"
+    by: ClassVar[By] = "form"
 
     def __post_init__(self) -> None:
         if not self.answers or not (self.prompts or self.texts) or self.run < 1:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from stillroom.errors import BadConfig
 from stillroom.evals.gates import Candidate
 from stillroom.evals.verdict import Row, Verdict, Verifier
-from stillroom.rows import Status
+from stillroom.rows import By, Status
 
 __all__ = ["TextGate", "flat", "texts_in"]
 
@@ -59,6 +59,7 @@ class TextGate:
     test: Callable[[str], Verdict]
     fields: tuple[str, ...] = ()
     on_fail: Status = "rejected"
+    by: ClassVar[By] = "form"
 
     def __post_init__(self) -> None:
         if self.on_fail not in ("rejected", "audit"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from .asking import by_scores
 from .certificate import LEAST_KAPPA, Certificate
-from .certifying import Drift, Labelled, certify, read_labels, recheck, with_engine
+from .certifying import Drift, Labelled, certify, read_labels, recheck
 from .check import YesNo
 from .faces import JudgeGate, as_dspy_metric, as_gate, as_verifier, certified
 from .make import judge_of, pairwise, ranking, reference, rubric, yes_no
-from .opinion import Bill, Judge, Opinion
+from .opinion import Bill, Judge, Opinion, with_engine
 from .orders import Ranking
 from .pairs import Pairwise
 from .points import Rubric

@@ -73,6 +73,11 @@ class Certificate:
         return ""
 
     @property
+    def digest(self) -> str:
+        """Content hash, by which passports name it."""
+        return digest(self._content())
+
+    @property
     def warnings(self) -> list[str]:
         """What a reader must not overlook, a line each."""
         found = []
@@ -96,8 +101,11 @@ class Certificate:
 
     def as_json(self) -> dict[str, Any]:
         """The certificate as a plain JSON value, with its own digest."""
-        value = {**asdict(self), "canary": [dict(row) for row in self.canary]}
+        value = self._content()
         return {"stillroom": VERSION, "kind": "certificate", "digest": digest(value), **value}
+
+    def _content(self) -> dict[str, Any]:
+        return {**asdict(self), "canary": [dict(row) for row in self.canary]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Certificate:

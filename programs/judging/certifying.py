@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from stillroom.engines import Engine
 from stillroom.errors import BadConfig, BadData
 from stillroom.evals import Verdict
 from stillroom.evals.agreement import (
@@ -27,7 +26,7 @@ from .certificate import Certificate
 from .opinion import Bill, Judge, Opinion, Row
 from .shapes import POINTS, order_of
 
-__all__ = ["CANARY", "Drift", "Labelled", "certify", "judged", "read_labels", "recheck", "with_engine"]
+__all__ = ["CANARY", "Drift", "Labelled", "certify", "judged", "read_labels", "recheck"]
 
 CANARY = 20
 DRIFT = 0.0625
@@ -272,11 +271,3 @@ def _canary_rows(labelled: Sequence[Labelled]) -> list[int]:
 def _kept(row: Labelled, said: Opinion) -> dict[str, Any]:
     score = said.verdict.score
     return {"inputs": dict(row.inputs), "choice": said.choice, "score": None if score is None else round(score, 6)}
-
-
-def with_engine(judge: Judge, engine: Engine) -> Judge:
-    """The same judge asking elsewhere."""
-    if not is_dataclass(judge):
-        raise BadConfig(f"a judge must be a dataclass to be moved, got {type(judge).__name__}")
-    moved: Judge = replace(judge, engine=engine)  # type: ignore[type-var]
-    return moved

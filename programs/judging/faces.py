@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from stillroom.errors import BadConfig
 from stillroom.evals import Verdict, Verifier
 from stillroom.evals.faces import DspyMetric
 from stillroom.evals.gates import Candidate, Gate
-from stillroom.rows import Status
+from stillroom.rows import By, Status
 
 from .certificate import LEAST_KAPPA, Certificate
-from .opinion import Judge, Opinion, Row, nothing_to_judge
+from .opinion import Judge, Opinion, Row, nothing_to_judge, with_engine
+
+if TYPE_CHECKING:
+    from stillroom.engines import Session
 
 __all__ = ["JudgeGate", "Source", "as_dspy_metric", "as_gate", "as_verifier", "certified"]
 
@@ -76,6 +79,7 @@ class JudgeGate:
         on_fail: What a row becomes that does not pass.
         doubt: Why the judge may not decide alone, or "".
         review: Under doubt: whether all rows go to review, or those the judge would have failed.
+        certificate: Digest of the certificate that lets the judge decide, or "".
     """
 
     judge: Judge
@@ -84,6 +88,17 @@ class JudgeGate:
     on_fail: Status
     doubt: str = ""
     review: Literal["all", "failed"] = "all"
+    certificate: str = ""
+    by: ClassVar[By] = "judge"
+
+    @property
+    def pin(self) -> str:
+        """The name, which holds the plan's digest, and the model and certificate behind it."""
+        return f"{self.name} by {self.judge.engine.model}, certificate {self.certificate or 'none'}"
+
+    def within(self, session: Session) -> JudgeGate:
+        """The gate with its judge's calls on the session's store and budget."""
+        return replace(self, judge=with_engine(self.judge, session.beside(self.judge.engine)))
 
     @property
     def name(self) -> str:
@@ -165,7 +180,8 @@ def certified(
     doubt = "it has no certificate" if certificate is None else certificate.doubt(judge, kappa)
     gate = as_gate(judge, least=least, on_fail="audit" if doubt else "rejected", **sources)
     assert isinstance(gate, JudgeGate)
-    return JudgeGate(judge, gate.reads, least, gate.on_fail, doubt, review)
+    vouched = "" if certificate is None or doubt else certificate.digest
+    return JudgeGate(judge, gate.reads, least, gate.on_fail, doubt, review, vouched)
 
 
 def _sources(judge: Judge, sources: Mapping[str, Source]) -> dict[str, Source]:

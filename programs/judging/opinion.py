@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from stillroom.engines import Engine
+from stillroom.errors import BadConfig
 from stillroom.evals import Verdict
 from stillroom.programs.answers import Cost
 from stillroom.programs.plan import Plan
 
-__all__ = ["Bill", "Judge", "Opinion", "Row", "nothing_to_judge"]
+__all__ = ["Bill", "Judge", "Opinion", "Row", "nothing_to_judge", "with_engine"]
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -99,6 +100,14 @@ class Judge(Protocol):
             EngineError: If a call failed for good: an outage is no opinion.
             BudgetExceeded: From a metered engine.
         """
+
+
+def with_engine(judge: Judge, engine: Engine) -> Judge:
+    """The same judge asking elsewhere."""
+    if not is_dataclass(judge):
+        raise BadConfig(f"a judge must be a dataclass to be moved, got {type(judge).__name__}")
+    moved: Judge = replace(judge, engine=engine)  # type: ignore[type-var]
+    return moved
 
 
 def nothing_to_judge(plan: Plan, row: Row) -> str:

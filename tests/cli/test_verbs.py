@@ -63,7 +63,7 @@ def test_emit_fills_the_quotas_and_shows_the_funnel(cli, task: Path):
     told = cli("emit", task)
     assert told.code == 0, told.err
     assert "12 rows accepted" in told.out
-    assert all(gate in told.out for gate in ("schema", "whole", "exact", "near", "leakage"))
+    assert all(gate in told.out for gate in ("schema", "whole", "exact", "near", "decontaminated"))
     assert len(Path("runs/topics/rows.jsonl").read_text().splitlines()) == 12
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from stillroom.errors import BadConfig
-from stillroom.evals.decontaminate import Clean, Decontamination, Parts, decontaminate, parts_of
-from stillroom.evals.gates import Candidate
+from stillroom.evals.decontaminate import Decontamination, Parts, decontaminate, parts_of
+from stillroom.evals.gates import Candidate, Clean
 from stillroom.evals.guarded import Guarded, guarded_demos, guarded_file, guarded_task
 from stillroom.signatures import Task
 

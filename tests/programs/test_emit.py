@@ -45,7 +45,14 @@ def test_quotas_and_rejects_add_up(tmp_path: Path):
         assert entered == reached
         reached -= stopped
     assert reached == len(emitted.rows)
-    assert [name for name, _, _ in emitted.funnel] == ["schema", "whole", "exact", "near", "agreement", "leakage"]
+    assert [name for name, _, _ in emitted.funnel] == [
+        "schema",
+        "whole",
+        "exact",
+        "near",
+        "decontaminated",
+        "agreement",
+    ]
 
 
 def test_every_reject_names_its_gate_and_reason(tmp_path: Path):
@@ -121,7 +128,7 @@ def test_copies_of_any_split_never_come_out(tmp_path: Path):
         emitted = emit(
             tmp_path / str(number), st.recipes.labelled(per_label={"billing": 1}, attempts=1), engine, judge=False
         )
-        assert [row.gate for row in emitted.rejects] == ["leakage"]
+        assert [row.gate for row in emitted.rejects] == ["decontaminated"]
 
 
 def test_files_hold_the_rows(tmp_path: Path):

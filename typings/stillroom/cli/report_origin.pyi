@@ -1,0 +1,1 @@
+from cli.report_origin import *
