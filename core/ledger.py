@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 
 from .errors import BadConfig, BudgetExceeded
 
@@ -75,9 +76,9 @@ class Spent:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reservation:
-    """The worst case of one call under way."""
+    """The worst case of one call under way. Each is itself: two of the same size are two."""
 
     tokens: int
     usd: float
@@ -91,22 +92,28 @@ class Ledger:
     ) -> None:
         """Start from what was `spent` in earlier sessions; `clock` gives seconds."""
         self.budget = budget
-        self._settled = spent or Spent()
-        self._open: list[Reservation] = []
         self._clock = clock
-        self._started = clock()
+        spent = spent or Spent()
+        self._started = clock() - spent.seconds
+        self._calls, self._usd = spent.calls, spent.usd
+        self._tokens_in, self._tokens_out = spent.tokens_in, spent.tokens_out
+        # what is promised, and its sums: a reservation must cost the same however many are open
+        self._open: set[Reservation] = set()
+        self._open_tokens, self._open_usd = 0, 0.0
         self._changed = threading.Condition()
+        self._awaiting: list[Callable[[], object]] = []
 
     @property
     def spent(self) -> Spent:
         """What was spent so far, over all sessions."""
         with self._changed:
-            return replace(self._settled, seconds=self._settled.seconds + self._clock() - self._started)
+            return Spent(self._calls, self._tokens_in, self._tokens_out, self._usd, self._clock() - self._started)
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the time limit, or `None` without one; may be negative."""
-        return None if self.budget.seconds is None else self.budget.seconds - self.spent.seconds
+        limit = self.budget.seconds
+        return None if limit is None else limit - (self._clock() - self._started)
 
     def reserve(self, tokens: int, usd: float = 0.0) -> Reservation:
         """Promise one call of at most `tokens` tokens and `usd` dollars.
@@ -117,21 +124,35 @@ class Ledger:
         wanted = Reservation(tokens, usd)
         with self._changed:
             self._check(wanted)
-            self._open.append(wanted)
+            self._open.add(wanted)
+            self._open_tokens += tokens
+            self._open_usd += usd
         return wanted
 
     def settle(self, reservation: Reservation, cost: Spent) -> None:
-        """Replace a reservation by the true `cost` of its call."""
+        """Replace a reservation by the true `cost` of its call. Raises `KeyError` if it is not open."""
         with self._changed:
-            self._open.remove(reservation)
-            self._settled = self._settled + replace(cost, seconds=0.0)
-            self._changed.notify_all()
+            self._take_back(reservation)
+            self._calls += cost.calls
+            self._tokens_in += cost.tokens_in
+            self._tokens_out += cost.tokens_out
+            self._usd += cost.usd
 
     def release(self, reservation: Reservation) -> None:
-        """Take back a reservation whose call was not paid for."""
+        """Take back a reservation whose call was not paid for. Raises `KeyError` if it is not open."""
         with self._changed:
-            self._open.remove(reservation)
-            self._changed.notify_all()
+            self._take_back(reservation)
+
+    def _take_back(self, reservation: Reservation) -> None:
+        self._open.remove(reservation)
+        self._open_tokens -= reservation.tokens
+        # rounding must not add up over a long run
+        self._open_usd = self._open_usd - reservation.usd if self._open else 0.0
+        self._changed.notify_all()
+        for wake in self._awaiting:
+            with suppress(RuntimeError):  # whoever waited is gone, and its loop with it
+                wake()
+        self._awaiting.clear()
 
     def wait(self, timeout: float = 1.0) -> None:
         """Wait until a call under way settles, or `timeout` seconds."""
@@ -139,14 +160,28 @@ class Ledger:
             if self._open:
                 self._changed.wait(timeout)
 
+    async def await_settled(self, timeout: float = 1.0) -> None:
+        """Wait as `wait` does, without blocking the event loop."""
+        import asyncio  # here: the command line imports this module for its help
+
+        loop, settled = asyncio.get_running_loop(), asyncio.Event()
+        with self._changed:
+            if not self._open:
+                return
+            self._awaiting.append(lambda: loop.call_soon_threadsafe(settled.set))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await settled.wait()
+
     def _check(self, wanted: Reservation) -> None:
         left = self.seconds_left
         if left is not None and left <= 0:
             raise self.out_of("minutes", self.budget.minutes, 0)
+        limits = self.budget
         promised = (
-            ("calls", self.budget.calls, self._settled.calls, len(self._open), 1),
-            ("tokens", self.budget.tokens, self._settled.tokens, sum(r.tokens for r in self._open), wanted.tokens),
-            ("usd", self.budget.usd, self._settled.usd, sum(r.usd for r in self._open), wanted.usd),
+            ("calls", limits.calls, self._calls, len(self._open), 1),
+            ("tokens", limits.tokens, self._tokens_in + self._tokens_out, self._open_tokens, wanted.tokens),
+            ("usd", limits.usd, self._usd, self._open_usd, wanted.usd),
         )
         for name, limit, settled, opened, asked in promised:
             if limit is not None and settled + opened + asked > limit:
@@ -154,7 +189,7 @@ class Ledger:
 
     def out_of(self, name: str, limit: float | None, asked: float, *, pending: bool = False) -> BudgetExceeded:
         """Say which limit is full and how to go on."""
-        spent = self._settled
+        spent = self.spent
         used = {"calls": spent.calls, "tokens": spent.tokens, "usd": round(spent.usd, 4), "minutes": limit}[name]
         return BudgetExceeded(
             f"budget of {limit} {name} is full: {used} spent, the next call may need {asked}",

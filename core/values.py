@@ -6,15 +6,19 @@ import hashlib
 import json
 import os
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical", "digest", "pretty", "write_atomic"]
+__all__ = ["canonical", "digest", "digest_text", "pretty", "seal", "write_atomic"]
+
+
+_spell = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def canonical(value: Any) -> str:
     """Spell a JSON value in its one canonical way: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _spell(value)
 
 
 def pretty(value: Any) -> str:
@@ -24,7 +28,21 @@ def pretty(value: Any) -> str:
 
 def digest(value: Any, length: int = 16) -> str:
     """Hash a JSON value: the first `length` hex digits of the sha256 of its canonical spelling."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+    return digest_text(canonical(value), length)
+
+
+def digest_text(text: str, length: int = 16) -> str:
+    """Hash a canonical spelling that is at hand already."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def seal(*parts: object) -> int:
+    """Checksum texts and numbers (CRC-32), to see that they are read as they were written.
+
+    Raises:
+        UnicodeEncodeError: If a text holds half a surrogate pair, which no file can.
+    """
+    return zlib.crc32("\0".join(map(str, parts)).encode())
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -3,25 +3,37 @@
 The way of one call: key -> found in the store? -> under way already? -> reserve
 on the ledger -> the inner engine -> record -> settle. Requests with equal
 content are one call; a different `seed` in the config keeps samples apart.
+Recording is a note to the store's writer, which commits many at a time: no call
+waits for the disk, and none is made while the disk takes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import astuple, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from stillroom.errors import BadConfig, BudgetExceeded, EngineError
 from stillroom.ledger import Ledger, Reservation, Spent
 from stillroom.store import Store
-from stillroom.values import canonical, digest
 
+from ._call import Call, GivenUp, failure, pass_on
+from ._spelling import (
+    DEFAULT_MAX_TOKENS,
+    bounded,
+    call_key,
+    call_seconds,
+    dump,
+    dump_scores,
+    load,
+    load_scores,
+    score_key,
+    timed,
+)
 from .contract import Engine, Score
 from .prices import cost_usd
 
@@ -30,14 +42,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_MAX_TOKENS", "Metered", "call_key", "call_seconds"]
 
-DEFAULT_MAX_TOKENS = 1024
-SECONDS = "stillroom_seconds"  # in the provider data of an answer, so that it is recorded and found with it
-
-_Promise: TypeAlias = "tuple[str, Request, Reservation]"
+_Promise: TypeAlias = "tuple[str, str, Request, Reservation]"
+_T = TypeVar("_T")
 
 
 class Metered(Engine):
     """Wrap `inner` for one `phase` of a run.
+
+    A request is sent as this engine's: its model is `inner.model`, whatever model it was
+    written for, so that answers of two models in one store are never mixed up.
+
+    Where `inner.charges_unanswered`, a record that the call may cost its worst case is made
+    before it is sent. It is on disk at most the store's batch window (20 ms) later: of the
+    calls that kill -9 leaves unanswered, those sent before that window stay on the bill as
+    `lost`, and so does a call that is cancelled while it is under way.
 
     Raises:
         BadConfig: If the budget is in dollars and the model has no known price.
@@ -59,51 +77,74 @@ class Metered(Engine):
         self.supports_function_calling = inner.supports_function_calling
         self.supported_params = inner.supported_params
         self.found = 0
-        self._under_way: dict[str, Future[Response]] = {}
-        self._guard = threading.Lock()
 
     def submit(self, request: Request) -> Future[Response]:
-        """Start or find `request`. Raises `BudgetExceeded` at once when it does not fit."""
-        request = _bounded(request)
-        key, text = call_key(request)
-        with self._guard:
-            leader = self._under_way.get(key)
-            if leader is not None:
-                return _follow(leader)
-            # asked under the guard: a call is recorded before it leaves `_under_way`, so it is seen in one of the two
-            recorded = self.store.find_call(key)
-            if recorded is not None:
-                self.found += 1
-                return _answered(recorded)
-            reservation = self._reserve(request)
-            outer: Future[Response] = Future()
-            self._under_way[key] = outer
-        return self._start(request, key, text, reservation, outer)
+        """Start or find `request`.
+
+        Raises:
+            BudgetExceeded: At once, when it does not fit.
+            RunReadOnly: At once, while the store cannot record what is paid for.
+        """
+        begun = self._begin(request)
+        if isinstance(begun, Future):
+            return begun
+        outer: Future[Response] = Future()
+        if not isinstance(begun, Call):
+            outer.set_result(begun)
+            return outer
+        ended = begun.ended = Future()
+
+        def finish(inner: Future[Response]) -> None:
+            response, error = None, failure(inner)
+            try:
+                if error is None:
+                    response = self._done(begun, inner.result())
+                else:
+                    self._failed(begun, error)
+            except BaseException as unrecorded:  # a closed run must reach the caller, not a thread's log
+                error = unrecorded
+            pass_on(outer, response, error)
+            ended.set_result(None)
+
+        try:
+            inner = self.inner.submit(begun.request)
+        except BaseException as error:
+            ended.set_result(None)
+            self._failed(begun, error)
+            raise
+        outer.add_done_callback(lambda future: inner.cancel() if future.cancelled() else None)
+        inner.add_done_callback(finish)
+        return outer
 
     def complete(self, request: Request) -> Response:
         """Answer `request`; waits for room in the budget while calls under way may leave some."""
         while True:
             try:
-                return self._result(self.submit(request))
-            except BudgetExceeded as error:
-                if not error.pending:
-                    raise
-                self.ledger.wait()
+                return self._result(self._submit_when_it_fits(request))
+            except GivenUp:
+                continue
 
     async def acomplete(self, request: Request) -> Response:
-        """Answer `request` without blocking the event loop, under the same rules as `complete`."""
+        """Answer `request` on the caller's event loop, without blocking it, under the same rules as `complete`.
+
+        Cancelling it cancels the call; others who wait for the same answer then ask again.
+        """
         while True:
             try:
-                future = self.submit(request)
+                begun = self._begin(request)
             except BudgetExceeded as error:
                 if not error.pending:
                     raise
-                await asyncio.to_thread(self.ledger.wait)
+                await self.ledger.await_settled()
                 continue
+            if isinstance(begun, Call):
+                return await self._made(begun)
+            if not isinstance(begun, Future):
+                return begun
             try:
-                return await asyncio.wait_for(asyncio.wrap_future(future), self.ledger.seconds_left)
-            except TimeoutError:
-                raise self.ledger.out_of("minutes", self.ledger.budget.minutes, 0) from None
+                return await self._in_time(asyncio.wrap_future(begun))
+            except GivenUp:
+                continue
 
     def complete_many(self, requests: Sequence[Request]) -> list[Response | EngineError]:
         """Answer all `requests` in order, at most `max_concurrency` of them under way at once.
@@ -138,15 +179,16 @@ class Metered(Engine):
         Raises:
             BudgetExceeded: When the rest does not fit; what fitted was scored and recorded first.
         """
-        keys = [_score_key(request, continuations) for request in requests]
+        requests = [bounded(request, self.model) for request in requests]
+        keys = [score_key(request, continuations) for request in requests]
         wanted = dict(zip(keys, requests, strict=True))  # equal requests are one call
         known: dict[str, list[Score] | EngineError] = {}
-        for key in wanted:
+        for key, _ in wanted:
             recorded = self.store.find_call(key)
             if recorded is not None:
                 self.found += 1
-                known[key] = [Score(*values) for values in json.loads(recorded)]
-        missing = [(key, request) for key, request in wanted.items() if key not in known]
+                known[key] = load_scores(recorded)
+        missing = [(key, text, request) for (key, text), request in wanted.items() if key not in known]
         while missing:
             promised, full = self._promised(missing[: self.max_concurrency], continuations)
             known |= self._scored(promised, continuations)
@@ -155,75 +197,98 @@ class Metered(Engine):
                 if not full.pending:
                     raise full
                 self.ledger.wait()
-        return [known[key] for key in keys]
+        return [known[key] for key, _ in keys]
 
     def count_tokens(self, request: Request) -> int:
         """As the inner engine counts."""
         return self.inner.count_tokens(request)
 
+    def drain(self, timeout: float = 60.0) -> None:
+        """Wait until every call under way that nobody awaits is recorded, at most `timeout` seconds."""
+        with self.store.guard:
+            calls = list(self.store.under_way.values())
+        wait([call.ended for call in calls if call.ended is not None], timeout)
+
     # -- one call ----------------------------------------------------------------
 
-    def _reserve(self, request: Request, tokens_out: int | None = None) -> Reservation:
+    def _begin(self, request: Request) -> Response | Future[Response] | Call:
+        """Find the answer to `request`, or follow whoever asked for it, or promise the call that is to be made."""
+        request = bounded(request, self.model)
+        key, text = call_key(request)
+        with self.store.guard:
+            leader = self.store.under_way.get(key)
+            if leader is not None:
+                followed: Future[Response] = leader.follow()
+                return followed
+            # asked under the guard: a call is recorded before it leaves `under_way`, so it is seen in one of the two
+            recorded = self.store.find_call(key)
+            if recorded is None:
+                self.store.check()
+                reservation = self._reserve(request, text)
+                opened = None
+                if self.inner.charges_unanswered:
+                    opened = self.store.open_call(key, self.phase, self.model, reservation.tokens, reservation.usd)
+                call = Call(key, text, request, reservation, opened, time.monotonic())
+                self.store.under_way[key] = call
+                return call
+        self.found += 1
+        return load(recorded)
+
+    async def _made(self, call: Call) -> Response:
+        try:
+            response = await self._in_time(self.inner.acomplete(call.request))
+        except BaseException as error:
+            self._failed(call, error)
+            raise
+        return self._done(call, response)
+
+    def _done(self, call: Call, response: Response) -> Response:
+        """Record and settle an answer and tell whoever else waits for it."""
+        response = timed(response, time.monotonic() - call.started)
+        cost = self._cost(call.request, response)
+        try:
+            self.store.finish_call(call.key, self.phase, self.model, call.text, dump(response), cost, call.opened)
+        except BaseException as error:
+            self.ledger.release(call.reservation)
+            self._leave(call, None, error)
+            raise
+        self.ledger.settle(call.reservation, cost)
+        self._leave(call, response, None)
+        return response
+
+    def _failed(self, call: Call, error: BaseException) -> None:
+        """Record and settle a call without an answer: an outage is free, an answer that nobody waited for may not be."""
+        given_up = not isinstance(error, EngineError) or isinstance(error, GivenUp)
+        worst = call.reservation
+        try:
+            if not given_up:
+                self.store.fail_call(call.key, self.phase, self.model, str(error), call.opened)
+            elif call.opened is not None:
+                self.store.lose_call(call.key, self.phase, self.model, worst.tokens, worst.usd, call.opened)
+        finally:
+            if given_up and call.opened is not None:
+                self.ledger.settle(worst, Spent(1, worst.tokens, 0, worst.usd))
+            else:
+                self.ledger.release(worst)
+            self._leave(call, None, GivenUp() if given_up else error)
+
+    def _leave(self, call: Call, response: Response | None, error: BaseException | None) -> None:
+        with self.store.guard:
+            del self.store.under_way[call.key]
+        for follower in call.followers:
+            pass_on(follower, response, error)
+
+    def _reserve(self, request: Request, text: str, tokens_out: int | None = None) -> Reservation:
         """Promise the call at its worst case; `tokens_out` is at most what the request allows, if not given."""
         limits = self.ledger.budget
-        if limits.tokens is None and limits.usd is None and not self.inner.charges_unanswered:
+        if limits.tokens is not None or limits.usd is not None:
+            tokens_in = self.inner.count_tokens(request)
+        elif self.inner.charges_unanswered:
+            tokens_in = len(text.encode())  # nobody is refused for it: a bound that costs nothing will do
+        else:
             return self.ledger.reserve(0)  # nobody will ask, and counting costs time
-        tokens_in = self.inner.count_tokens(request)
         tokens_out = request.config.max_tokens or DEFAULT_MAX_TOKENS if tokens_out is None else tokens_out
         return self.ledger.reserve(tokens_in + tokens_out, cost_usd(self.model, tokens_in, tokens_out) or 0.0)
-
-    def _start(
-        self, request: Request, key: str, text: str, reservation: Reservation, outer: Future[Response]
-    ) -> Future[Response]:
-        started = time.monotonic()
-        opened = None
-        if self.inner.charges_unanswered:
-            opened = self.store.open_call(key, self.phase, self.model, reservation.tokens, reservation.usd)
-
-        def finish(inner: Future[Response]) -> None:
-            response = None
-            try:
-                error = _error(inner)
-                if error is None:
-                    response = _timed(inner.result(), time.monotonic() - started)
-                    cost = self._cost(request, response)
-                    self.store.finish_call(key, self.phase, self.model, text, _dump(response), cost, opened)
-                    self.ledger.settle(reservation, cost)
-                    with self._guard:
-                        self._under_way.pop(key, None)
-                else:
-                    self._failed(key, reservation, opened, str(error))
-            except BaseException as unrecorded:  # a full disk must reach the caller, not a thread's log
-                _pass_on(outer, None, unrecorded)
-            else:
-                _pass_on(outer, response, error)
-
-        try:
-            inner = self.inner.submit(request)
-        except EngineError as error:
-            self._failed(key, reservation, opened, str(error))
-            raise
-        except BaseException:  # Ctrl-C and the like: the call was not made, and is no failure on record
-            self._forget(key, reservation)
-            raise
-        outer.add_done_callback(lambda future: inner.cancel() if future.cancelled() else None)
-        inner.add_done_callback(finish)
-        return outer
-
-    def drain(self, timeout: float = 60.0) -> None:
-        """Wait until every call under way is recorded, at most `timeout` seconds."""
-        with self._guard:
-            under_way = list(self._under_way.values())
-        wait(under_way, timeout)
-
-    def _failed(self, key: str, reservation: Reservation, opened: int | None, error: str) -> None:
-        self.store.fail_call(key, self.phase, self.model, error, opened)
-        self._forget(key, reservation)
-
-    def _forget(self, key: str, reservation: Reservation) -> None:
-        with self._guard:
-            self._under_way.pop(key, None)
-        self.ledger.release(reservation)
 
     def _cost(self, request: Request, response: Response) -> Spent:
         usage = response.usage
@@ -237,14 +302,15 @@ class Metered(Engine):
     # -- one batch of scores ---------------------------------------------------------
 
     def _promised(
-        self, batch: Sequence[tuple[str, Request]], continuations: Sequence[str]
+        self, batch: Sequence[tuple[str, str, Request]], continuations: Sequence[str]
     ) -> tuple[list[_Promise], BudgetExceeded | None]:
         """Reserve as many calls of `batch` as fit; with the reason if not all do."""
+        self.store.check()
         longest = sum(len(text.encode()) for text in continuations)
         promised: list[_Promise] = []
-        for key, request in batch:
+        for key, text, request in batch:
             try:
-                promised.append((key, request, self._reserve(request, longest)))
+                promised.append((key, text, request, self._reserve(request, text, longest)))
             except BudgetExceeded as error:
                 return promised, error
         return promised, None
@@ -254,26 +320,23 @@ class Metered(Engine):
         started, left = time.monotonic(), list(batch)
         known: dict[str, list[Score] | EngineError] = {}
         try:
-            answers = self.inner.score_many([request for _, request, _ in batch], continuations) if batch else []
+            answers = self.inner.score_many([request for _, _, request, _ in batch], continuations) if batch else []
             # the whole batch's: an answer that is written waits among the others under way just so
             seconds = round(time.monotonic() - started, 6)
-            for (key, request, reservation), scores in zip(batch, answers, strict=True):
+            for (key, text, request, reservation), scores in zip(batch, answers, strict=True):
                 if isinstance(scores, EngineError):
                     known[key] = scores
                     self.store.fail_call(key, self.phase, self.model, str(scores))
                     self.ledger.release(reservation)
                 else:
+                    known[key] = marked = [replace(score, seconds=seconds) for score in scores]
                     tokens = self.inner.count_tokens(request) + sum(score.tokens for score in scores)
                     cost = Spent(1, tokens, 0, cost_usd(self.model, tokens, 0) or 0.0, seconds)
-                    timed = [replace(score, seconds=seconds) for score in scores]
-                    text = canonical([list(astuple(score)) for score in timed])
-                    asked = canonical({"score": list(continuations), "of": json.loads(call_key(_bounded(request))[1])})
-                    self.store.finish_call(key, self.phase, self.model, asked, text, cost)
+                    self.store.finish_call(key, self.phase, self.model, text, dump_scores(marked), cost)
                     self.ledger.settle(reservation, cost)
-                    known[key] = timed
                 left.pop(0)
         except BaseException:
-            for _, _, reservation in left:
+            for *_, reservation in left:
                 self.ledger.release(reservation)
             raise
         return known
@@ -302,68 +365,15 @@ class Metered(Engine):
         except EngineError as error:
             return error
 
-
-def _bounded(request: Request) -> Request:
-    """Every request names its longest answer: without one no reservation would hold."""
-    if request.config.max_tokens is not None:
-        return request
-    return replace(request, config=replace(request.config, max_tokens=DEFAULT_MAX_TOKENS))
-
-
-def _score_key(request: Request, continuations: Sequence[str]) -> str:
-    return digest({"score": call_key(_bounded(request))[0], "continuations": list(continuations)}, 32)
-
-
-def call_key(request: Request) -> tuple[str, str]:
-    """The key a request is recorded under, and its canonical spelling: model, messages, config and seed."""
-    from dspy._vendor.lm15.serde import request_to_dict  # the public module has no serialiser
-
-    value = request_to_dict(request)
-    return digest(value, 32), canonical(value)
-
-
-def call_seconds(response: Response) -> float:
-    """Seconds from asking to answer, among the calls under way beside it, as recorded when it was made.
-
-    0 for an answer that was not metered.
-    """
-    return float((response.provider_data or {}).get(SECONDS, 0.0))
-
-
-def _timed(response: Response, seconds: float) -> Response:
-    return replace(response, provider_data={**(response.provider_data or {}), SECONDS: round(seconds, 6)})
-
-
-def _dump(response: Response) -> str:
-    from dspy._vendor.lm15.serde import response_to_dict
-
-    # of the provider's data only what is ours: the rest may be long, and nobody reads it again
-    return canonical({**response_to_dict(response), "provider_data": {SECONDS: call_seconds(response)}})
-
-
-def _answered(recorded: str) -> Future[Response]:
-    from dspy._vendor.lm15.serde import response_from_dict
-
-    future: Future[Response] = Future()
-    future.set_result(response_from_dict(json.loads(recorded)))
-    return future
-
-
-def _follow(leader: Future[Response]) -> Future[Response]:
-    """A second caller of the same request gets a future of its own: cancelling it leaves the call alone."""
-    follower: Future[Response] = Future()
-    leader.add_done_callback(lambda done: _pass_on(follower, None if _error(done) else done.result(), _error(done)))
-    return follower
-
-
-def _error(done: Future[Response]) -> BaseException | None:
-    return EngineError("the call was cancelled") if done.cancelled() else done.exception()
-
-
-def _pass_on(future: Future[Response], response: Response | None, error: BaseException | None) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    if response is not None:
-        future.set_result(response)
-    else:
-        future.set_exception(error)
+    async def _in_time(self, answer: Awaitable[_T]) -> _T:
+        left = self.ledger.seconds_left
+        if left is None:
+            return await answer
+        limit = asyncio.timeout(left)
+        try:
+            async with limit:
+                return await answer
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self.ledger.out_of("minutes", self.ledger.budget.minutes, 0) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,13 @@ class Session:
 
 @contextmanager
 def open_session(
-    engine: Engine, run: Path | str, phase: str, fingerprint: Mapping[str, Any], budget: Budget | None = None
+    engine: Engine,
+    run: Path | str,
+    phase: str,
+    fingerprint: Mapping[str, Any],
+    budget: Budget | None = None,
+    *,
+    reuse: Sequence[Path | str] = (),
 ) -> Iterator[Session]:
     """Hold the run folder `run` for one `phase`.
 
@@ -58,11 +64,15 @@ def open_session(
         phase: `compile`, `emit`, `prove`, ...
         fingerprint: What the phase is a function of; a resume with another one is refused.
         budget: Limits of the phase over all its sessions.
+        reuse: Folders of other runs. A call that one of them has finished (same model, messages, decoding and
+            seed) is taken over with a note of where it comes from, and costs nothing here. This is the consent to
+            do so for models that may change without notice (`@live`); nothing is shared without it.
 
     Raises:
-        RunError: If the folder is locked, read-only, or was started from something else.
+        RunError: If the folder is locked, read-only, damaged, or was started from something else; or if a folder in
+            `reuse` cannot be read. At the end: if the last records could not be written.
     """
-    with Store(run) as store:
+    with Store(run, reuse) as store:
         store.claim(phase, {"model": engine.model, **fingerprint})
         ledger = Ledger(budget or Budget(), store.spent(phase))
         session = Session(store, ledger, Metered(engine, ledger, store, phase))

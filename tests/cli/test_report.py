@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import report_world as world
 
+from stillroom import database
 from stillroom.cli import facts as facts_module
 from stillroom.cli.facts import read_facts
 from stillroom.cli.report import render_report, write_report
@@ -155,6 +156,7 @@ def test_a_run_under_way_is_told_as_it_stands_and_left_alone(tmp_path: Path) -> 
         store.open_call("x", "emit", world.MODEL, 500, 0.0)
         store.put_note("trial", "0001", world.trial_of(world.plan_of(), 0.6))
         store.put_rows("r", world.ROWS[:25])
+        store.flush()
         page = world.Page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
         assert store.call_counts()["open"] == 1
     assert "The search has not ended." in page.text
@@ -248,14 +250,14 @@ def test_a_store_that_cannot_be_opened_in_place_is_read_from_a_copy(
         shutil.copytree(tmp_path / "live", tmp_path / "kept", ignore=shutil.ignore_patterns("*-shm"))
     assert (tmp_path / "kept" / "run.db-wal").stat().st_size
     before = sorted(path.name for path in (tmp_path / "kept").iterdir())
-    opened = facts_module._open
+    opened = database.open_to_read
 
     def refuse(path: Path) -> sqlite3.Connection:
         if path.parent == tmp_path / "kept":
             raise sqlite3.OperationalError("attempt to write a readonly database")
         return opened(path)
 
-    monkeypatch.setattr(facts_module, "_open", refuse)
+    monkeypatch.setattr(database, "open_to_read", refuse)
     assert len(read_facts(tmp_path / "kept").trials) == 1
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == before
 

@@ -1,0 +1,101 @@
+"""How calls are written down: what keeps two of them apart, and how an answer is recorded and read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from typing import TYPE_CHECKING
+
+from stillroom.values import canonical, digest, digest_text
+
+from .contract import Score
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Request, Response
+
+__all__ = [
+    "DEFAULT_MAX_TOKENS",
+    "bounded",
+    "call_key",
+    "call_seconds",
+    "dump",
+    "dump_scores",
+    "load",
+    "load_scores",
+    "score_key",
+    "timed",
+]
+
+DEFAULT_MAX_TOKENS = 1024
+SECONDS = "stillroom_seconds"  # in the provider data of an answer, so that it is recorded and found with it
+
+
+def bounded(request: Request, model: str) -> Request:
+    """`request` as a metered engine sends it.
+
+    It names its longest answer, as without one no reservation would hold; and the model that
+    answers it, whatever model it was written for: answers of different models are never mixed up.
+    """
+    if request.config.max_tokens is None:
+        request = replace(request, config=replace(request.config, max_tokens=DEFAULT_MAX_TOKENS))
+    return request if request.model == model else replace(request, model=model)
+
+
+def call_key(request: Request) -> tuple[str, str]:
+    """The key a request is recorded under, and its canonical spelling: model, messages, config and seed."""
+    from dspy._vendor.lm15.serde import request_to_dict  # the public module has no serialiser
+
+    text = canonical(request_to_dict(request))
+    return digest_text(text, 32), text
+
+
+def score_key(request: Request, continuations: Sequence[str]) -> tuple[str, str]:
+    """The same for scoring `continuations` as answers to `request`."""
+    key, text = call_key(request)
+    asked = canonical({"score": list(continuations), "of": json.loads(text)})
+    return digest({"score": key, "continuations": list(continuations)}, 32), asked
+
+
+def call_seconds(response: Response) -> float:
+    """Seconds from asking to answer, among the calls under way beside it, as recorded when it was made.
+
+    0 for an answer that was not metered.
+    """
+    return float((response.provider_data or {}).get(SECONDS, 0.0))
+
+
+def timed(response: Response, seconds: float) -> Response:
+    """`response` with the seconds it took."""
+    return replace(response, provider_data={**(response.provider_data or {}), SECONDS: round(seconds, 6)})
+
+
+def dump(response: Response) -> str:
+    """An answer as it is recorded."""
+    from dspy._vendor.lm15.serde import response_to_dict
+
+    # of the provider's data only what is ours: the rest may be long, and nobody reads it again
+    value = {**response_to_dict(response), "provider_data": {SECONDS: call_seconds(response)}}
+    text = canonical(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can escape and a database cannot hold
+        text = json.dumps(value)
+    return text
+
+
+def load(recorded: str) -> Response:
+    """The answer that `dump` wrote."""
+    from dspy._vendor.lm15.serde import response_from_dict
+
+    return response_from_dict(json.loads(recorded))
+
+
+def dump_scores(scores: Sequence[Score]) -> str:
+    """Scores as they are recorded."""
+    return canonical([list(astuple(score)) for score in scores])
+
+
+def load_scores(recorded: str) -> list[Score]:
+    """The scores that `dump_scores` wrote."""
+    return [Score(*values) for values in json.loads(recorded)]
