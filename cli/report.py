@@ -14,9 +14,10 @@ from stillroom.programs import Plan
 from stillroom.rows import EmittedRow
 from stillroom.values import write_atomic
 
+from .drawing import Plot
 from .facts import Emission, Facts, Spend, read_facts
 from .report_origin import origin_page
-from .report_plots import Plot, funnel_plot, proof_plot, score_plot, words_plot
+from .report_plots import funnel_plot, proof_plot, score_plot, words_plot
 from .report_text import shorten, spoken, visible, word_changes
 
 if TYPE_CHECKING:

@@ -1,61 +1,21 @@
-"""The plots of a report as inline SVG: coloured by the page's CSS variables, the same bytes for the same facts.
-
-Each is drawn twice, for a wide page and for a phone, because text that scales
-with the picture is too small on one of them. Labels come from data: mathtext is
-off, and the SVG is parsed again and spelled anew, so that nothing in it is markup.
-"""
+"""The plots of a report: candidates, the funnel, words and the proof."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.etree import ElementTree
 
-from stillroom.values import digest
+from .drawing import BLUE, GREEN, INK, MUTED, PAPER, RED, RULE, Plot, bare, draw_plot, label, whole
+from .report_text import shorten
 
-from .report_text import shorten, visible
-
-__all__ = ["Plot", "funnel_plot", "proof_plot", "score_plot", "words_plot"]
-
-Plot = Mapping[str, str]
-"""SVG text by layout: `wide` and `narrow`."""
-
-WIDTHS = {"wide": 7.2, "narrow": 3.7}  # inches of 72 units
-# stand-ins that matplotlib can draw with; each becomes a variable of the page, which has a light and a dark value
-INK, MUTED, RULE, PAPER = "#010a01", "#010a02", "#010a03", "#010a04"
-BLUE, RED, GREEN = "#010a05", "#010a06", "#010a07"
-VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper", BLUE: "blue", RED: "red", GREEN: "green"}
-STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",  # for measuring; the page's own font is shown
-    "font.size": 8.5,
-    "text.color": INK,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": False,
-    "xtick.color": RULE,
-    "xtick.labelcolor": MUTED,
-    "ytick.color": RULE,
-    "ytick.labelcolor": MUTED,
-    "hatch.linewidth": 0.7,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-}
-SVG = "{http://www.w3.org/2000/svg}"
+__all__ = ["funnel_plot", "proof_plot", "score_plot", "words_plot"]
 
 
 def score_plot(trials: Sequence[Mapping[str, Any]], winner: int | None) -> Plot:
     """Draw candidates in order: mean score above, rows seen below; `winner` is an index."""
     best = max((trial["mean"] for trial in trials if trial["state"] == "complete"), default=trials[0]["mean"])
     about = f"{len(trials)} candidates; baseline {trials[0]['mean']:.3f}, best complete {best:.3f}. The figures are in the table."
-    return _draw("Score of each candidate", about, lambda figure, layout: _scores(figure, layout, trials, winner))
+    return draw_plot("Score of each candidate", about, lambda figure, layout: _scores(figure, layout, trials, winner))
 
 
 def _scores(figure: Any, layout: str, trials: Sequence[Mapping[str, Any]], winner: int | None) -> None:
@@ -88,18 +48,20 @@ def _scores(figure: Any, layout: str, trials: Sequence[Mapping[str, Any]], winne
     lower.set_ylabel("rows seen")
     lower.set_xlabel("candidate, in the order tried")
     lower.set_xlim(0.3, len(trials) + 0.7)
-    _whole(lower.xaxis, 10 if layout == "wide" else 6)
+    whole(lower.xaxis, 10 if layout == "wide" else 6)
     lower.set_yticks([0, max(trial["rows"] for trial in trials)])
 
 
 def funnel_plot(written: int, gates: Sequence[tuple[str, int, int]], accepted: int, key: str = "") -> Plot:
     """Draw how many rows reached each gate, passed it and were stopped by it; `key` tells equal plots apart."""
     about = f"{written} rows written, {accepted} accepted. The figures are in the table."
-    return _draw("Rows through the gates", about, lambda figure, layout: _funnel(figure, layout, gates, accepted), key)
+    return draw_plot(
+        "Rows through the gates", about, lambda figure, layout: _funnel(figure, layout, gates, accepted), key
+    )
 
 
 def _funnel(figure: Any, layout: str, gates: Sequence[tuple[str, int, int]], accepted: int) -> None:
-    names = [_label(gate, layout) for gate, _, _ in gates] + ["accepted"]
+    names = [label(gate, layout) for gate, _, _ in gates] + ["accepted"]
     passed = [reached - stopped for _, reached, stopped in gates] + [accepted]
     stopped = [stopped for _, _, stopped in gates] + [0]
     figure.set_figheight(0.9 + 0.3 * len(names))
@@ -115,15 +77,15 @@ def _funnel(figure: Any, layout: str, gates: Sequence[tuple[str, int, int]], acc
     axes.invert_yaxis()
     axes.set_xlim(0, most * (1.2 if layout == "wide" else 1.42))
     axes.set_xlabel("rows passed (filled) and stopped (hatched)")
-    _bare(axes)
-    _whole(axes.xaxis, 6 if layout == "wide" else 3)
+    bare(axes)
+    whole(axes.xaxis, 6 if layout == "wide" else 3)
 
 
 def proof_plot(results: Sequence[Mapping[str, Any]], metric: str) -> Plot:
     """Draw each system's score on the test split with its 95% interval."""
     said = "; ".join(f"{shorten(str(each['name']), 60)} {each['score']:.3f}" for each in results)
     about = f"{said}. The figures are in the table."
-    return _draw(
+    return draw_plot(
         "Score of each system on the test split", about, lambda figure, layout: _proof(figure, layout, results, metric)
     )
 
@@ -143,19 +105,19 @@ def _proof(figure: Any, layout: str, results: Sequence[Mapping[str, Any]], metri
             ha="center",
             annotation_clip=False,
         )
-    axes.set_yticks(range(len(results)), [_label(str(each["name"]), layout) for each in results])
+    axes.set_yticks(range(len(results)), [label(str(each["name"]), layout) for each in results])
     axes.set_ylim(len(results) - 0.5, -0.75)
-    axes.set_xlabel(f"{_label(metric, layout)}, mean and 95% interval")
+    axes.set_xlabel(f"{label(metric, layout)}, mean and 95% interval")
     axes.margins(x=0.08)
     axes.locator_params(axis="x", nbins=6 if layout == "wide" else 4)
     axes.grid(axis="y", color=RULE, linewidth=0.5)
-    _bare(axes)
+    bare(axes)
 
 
 def words_plot(accepted: Mapping[int, int], stopped: Mapping[int, int], demos: Sequence[int], key: str = "") -> Plot:
     """Draw how long the rows are in words, the plan's `demos` as ticks beneath; `key` tells equal plots apart."""
     about = f"{sum(accepted.values())} accepted and {sum(stopped.values())} stopped rows by their length in words. The figures are in the table."
-    return _draw(
+    return draw_plot(
         "Length of the emitted rows",
         about,
         lambda figure, layout: _words(figure, layout, accepted, stopped, demos),
@@ -184,78 +146,4 @@ def _words(
     axes.set_xlabel("words in the inputs")
     axes.set_ylabel("rows")
     axes.set_xlim(0, edges[-1])
-    _whole(axes.yaxis, 4)
-
-
-def _bare(axes: Any) -> None:
-    """Names on the left and no more frame than that."""
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelcolor=INK)
-
-
-def _whole(axis: Any, ticks: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1))
-
-
-def _label(text: str, layout: str) -> str:
-    """A name of data on one line, short enough to leave room for the plot."""
-    line, limit = visible(" ".join(text.split())), 26 if layout == "wide" else 15
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
-
-
-def _draw(title: str, about: str, draw: Callable[[Any, str], None], key: str = "") -> Plot:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    plots = {}
-    for layout, width in WIDTHS.items():
-        name = re.sub("[^a-z0-9]+", "-", f"{title} {digest(key, 8) if key else ''} {layout}".lower())
-        with mpl.rc_context({**mpl.rcParamsDefault, **STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-            # a script the measuring font lacks is measured roughly and shown by the reader's own fonts
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-            figure = Figure(figsize=(width, 3), layout="constrained")
-            draw(figure, layout)
-            out = io.StringIO()
-            figure.savefig(out, format="svg", metadata={"Date": None})
-        plots[layout] = _inline(out.getvalue(), name, title, visible(about))
-    return plots
-
-
-def _inline(text: str, name: str, title: str, about: str) -> str:
-    """Make matplotlib's file a part of the page: its colours and fonts, a title and a description for readers who listen."""
-    root = ElementTree.fromstring(text)  # noqa: S314 - drawn above, not from outside
-    for parent in list(root.iter()):
-        for part in parent.findall(f"{SVG}metadata") + parent.findall(f"{SVG}style"):
-            parent.remove(part)  # a style sheet here would reach the whole page
-    used = set(re.findall(r"#([\w-]+)", " ".join(v for e in root.iter() for v in e.attrib.values())))
-    for element in root.iter():
-        element.tag = element.tag.removeprefix(SVG)
-        # ids nobody refers to would clash with those of the next plot
-        if element.get("id") not in used:
-            element.attrib.pop("id", None)
-        if "{http://www.w3.org/1999/xlink}href" in element.attrib:
-            element.set("href", element.attrib.pop("{http://www.w3.org/1999/xlink}href"))
-        style = [element.get("style", "")]
-        style += [f"{name}: {element.attrib.pop(name)}" for name in ("fill", "stroke") if name in element.attrib]
-        if said := _themed("; ".join(filter(None, style))):
-            element.set("style", said)
-        if element.tag not in ("text", "tspan"):
-            element.text = None
-        element.tail = None
-    for size in ("width", "height", "version"):
-        root.attrib.pop(size, None)
-    root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-about"}
-    for place, (tag, words) in enumerate((("title", title), ("desc", about))):
-        child = ElementTree.Element(tag, {"id": f"{name}-{'title' if tag == 'title' else 'about'}"})
-        child.text = words
-        root.insert(place, child)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _themed(style: str) -> str:
-    for colour, variable in VARIABLES.items():
-        style = style.replace(colour, f"var(--{variable})")
-    return re.sub(r"font-family:[^;]*;?\s*", "", style)
+    whole(axes.yaxis, 4)

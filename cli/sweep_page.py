@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stillroom.errors import RunReadOnly
 from stillroom.values import write_atomic
 
-from .report_plots import RULE, Plot, _bare, _draw, _label
+from .drawing import RULE, Plot, bare, draw_plot, label
 from .report_text import shorten, visible
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _curves(
         axes.grid(axis="y", color=RULE, linewidth=0.5)
         axes.margins(y=0.08)
 
-    return _draw("Best score so far", _about(group, "search"), draw, " ".join(at))
+    return draw_plot("Best score so far", _about(group, "search"), draw, " ".join(at))
 
 
 def _tests(
@@ -190,14 +190,14 @@ def _tests(
             colour, mark = look[cell.strategy]
             axes.plot([result["low"], result["high"]], [place, place], color=colour, linewidth=1.6)
             axes.plot([result["test"]], [place], mark, color=colour, markersize=6)
-        names = [f"{_label(cell.strategy, layout)} s{cell.seed}" for cell, _ in group]
+        names = [f"{label(cell.strategy, layout)} s{cell.seed}" for cell, _ in group]
         axes.set_yticks(range(len(group)), names)
         axes.set_ylim(len(group) - 0.5, -0.5)
         axes.set_xlabel("score on the test rows, 95% interval")
         axes.grid(axis="x", color=RULE, linewidth=0.5)
-        _bare(axes)
+        bare(axes)
 
-    return _draw("Score on the test rows", _about(group, "test"), draw, " ".join(at))
+    return draw_plot("Score on the test rows", _about(group, "test"), draw, " ".join(at))
 
 
 def _costs(done: Sequence[tuple[Cell, Mapping[str, Any]]], look: Mapping[str, tuple[str, str]]) -> Plot:
@@ -215,7 +215,7 @@ def _costs(done: Sequence[tuple[Cell, Mapping[str, Any]]], look: Mapping[str, tu
         axes.grid(color=RULE, linewidth=0.5)
         axes.margins(0.06)
 
-    return _draw("Score against calls", f"{len(done)} cells. The figures are in the table.", draw)
+    return draw_plot("Score against calls", f"{len(done)} cells. The figures are in the table.", draw)
 
 
 def _legend(figure: Any, layout: str, strategies: Sequence[str], look: Mapping[str, tuple[str, str]]) -> None:
@@ -223,7 +223,7 @@ def _legend(figure: Any, layout: str, strategies: Sequence[str], look: Mapping[s
 
     names = list(dict.fromkeys(strategies))
     lines = [Line2D([], [], color=look[name][0], marker=look[name][1], markersize=5, linewidth=1.2) for name in names]
-    labels = [_label(name, layout) for name in names]
+    labels = [label(name, layout) for name in names]
     figure.legend(lines, labels, loc="outside upper left", frameon=False, ncols=4 if layout == "wide" else 2)
 
 

@@ -6,7 +6,7 @@ from .bridge import as_lm, unwrap
 from .contract import Engine, Score
 from .http import HttpEngine
 from .local import LocalEngine
-from .metered import Metered, call_seconds
+from .metered import Metered, call_seconds, served_version
 from .open import open_engine
 from .prices import cost_usd
 from .provider import ProviderEngine
@@ -27,5 +27,6 @@ __all__ = [
     "cost_usd",
     "open_engine",
     "open_session",
+    "served_version",
     "unwrap",
 ]

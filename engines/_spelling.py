@@ -24,11 +24,13 @@ __all__ = [
     "load",
     "load_scores",
     "score_key",
+    "served_version",
     "timed",
 ]
 
 DEFAULT_MAX_TOKENS = 1024
 SECONDS = "stillroom_seconds"  # in the provider data of an answer, so that it is recorded and found with it
+VERSION = ("model", "system_fingerprint")  # what an endpoint says there of the model that answered
 
 
 def bounded(request: Request, model: str) -> Request:
@@ -65,6 +67,12 @@ def call_seconds(response: Response) -> float:
     return float((response.provider_data or {}).get(SECONDS, 0.0))
 
 
+def served_version(response: Response) -> str:
+    """The version that an endpoint says it answered with: its model and fingerprint; "" where it says nothing."""
+    told = response.provider_data or {}
+    return " ".join(str(told[name]) for name in VERSION if told.get(name))
+
+
 def timed(response: Response, seconds: float) -> Response:
     """`response` with the seconds it took."""
     return replace(response, provider_data={**(response.provider_data or {}), SECONDS: round(seconds, 6)})
@@ -74,8 +82,10 @@ def dump(response: Response) -> str:
     """An answer as it is recorded."""
     from dspy._vendor.lm15.serde import response_to_dict
 
-    # of the provider's data only what is ours: the rest may be long, and nobody reads it again
-    value = {**response_to_dict(response), "provider_data": {SECONDS: call_seconds(response)}}
+    # of the provider's data only what is ours and what tells its version: the rest may be long, and nobody reads it again
+    told = response.provider_data or {}
+    kept = {name: str(told[name]) for name in VERSION if told.get(name)}
+    value = {**response_to_dict(response), "provider_data": {**kept, SECONDS: call_seconds(response)}}
     text = canonical(value)
     try:
         text.encode()

@@ -32,6 +32,7 @@ from ._spelling import (
     load,
     load_scores,
     score_key,
+    served_version,
     timed,
 )
 from .contract import Engine, Score
@@ -40,7 +41,7 @@ from .prices import cost_usd
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["DEFAULT_MAX_TOKENS", "Metered", "call_key", "call_seconds"]
+__all__ = ["DEFAULT_MAX_TOKENS", "Metered", "call_key", "call_seconds", "served_version"]
 
 _Promise: TypeAlias = "tuple[str, str, Request, Reservation]"
 _T = TypeVar("_T")

@@ -188,6 +188,7 @@ def test_an_endpoint_that_changes_its_model_splits_the_run(tmp_path: Path):
     emitted = emit(tmp_path, engine=engine, recipe=st.recipes.labelled(per_label=12))
     served = {row.passport.decoding["served"] for row in emitted.rows}
     assert served == {"m-2026 fp_1", "m-2026 fp_2"}
+    assert emit(tmp_path, engine=engine, recipe=st.recipes.labelled(per_label=12)).rows == emitted.rows  # recorded too
     found = emitted.provenance.policies["one version"]
     assert "changed under the run: m-2026 fp_1 wrote" in found.why
     assert any(warning.startswith("policy one version:") for warning in emitted.provenance.warnings)
