@@ -26,7 +26,7 @@ def origin_lines(origin: Mapping[str, Any] | None) -> list[str]:
         f"  people: {_people(origin)}",
         f"  copies removed: {removed}; reported and kept: {reported}",
         *(f"  doubtful gate: {_doubt(each)}" for each in origin["doubtful"]),
-        f"  policies: {'; '.join(_policy(name, each) for name, each in origin['policies'].items())}",
+        f"  policies: {'; '.join(map(_policy, origin['policies']))}",
     ]
 
 
@@ -38,9 +38,17 @@ def origin_page(origin: Mapping[str, Any] | None) -> dict[str, Any] | None:
         **origin,
         "people": _people(origin),
         "ledger": [{**each, "checked": CHECKED.get(each["checked"], each["checked"])} for each in origin["ledger"]],
-        "removed": [each for each in origin["copies"] if each["removed"]],
-        "reported": [each for each in origin["copies"] if not each["removed"]],
+        "copies": sorted(origin["copies"], key=lambda each: not each["removed"]),
+        "diversity": _diversity(origin.get("diversity")),
     }
+
+
+def _diversity(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The figures of emitted and labelled rows as table rows, and what a reader must know of them."""
+    if not found:
+        return None
+    here, there = (found["columns"].get(name, {}) for name in ("texts", "reference"))
+    return {"rows": [(name, value, there.get(name)) for name, value in here.items()], "notes": found["notes"]}
 
 
 def _people(origin: Mapping[str, Any]) -> str:
@@ -66,5 +74,5 @@ def _doubt(each: Mapping[str, Any]) -> str:
     return f"{each['gate']}: {each['why']}{waiting}"
 
 
-def _policy(name: str, each: Mapping[str, Any]) -> str:
-    return f"{name} {each['state']} ({each['why']})" if each["why"] else f"{name} {each['state']}"
+def _policy(each: Mapping[str, Any]) -> str:
+    return f"{each['name']} {each['state']}" + (f" ({each['why']})" if each["why"] else "")

@@ -97,9 +97,8 @@ class Provenance:
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain JSON."""
-        policies = {
-            name: {"state": _state(each), "score": each.score, "why": each.why} for name, each in self.policies.items()
-        }
+        # a list: the store sorts the keys of a mapping
+        policies = [{"name": name, "state": _state(each), "why": each.why} for name, each in self.policies.items()]
         parts = ("sources", "ledger", "overrides", "copies", "doubtful")
         return {
             "licence": self.licence,
