@@ -1,101 +1,25 @@
-"""Judges: what they say in every state, what they cost, where they stand as metric and gate, and their certificates."""
+"""Judges: what each kind says in every state, and what it costs."""
 
 from __future__ import annotations
 
 import json
-import random
-import re
-import warnings
 from dataclasses import replace
-from pathlib import Path
 
-import dspy
 import pytest
-from contracts.verifier_contract import VerifierContract
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from judging_world import ROW, engine, rank, scoring, writing
 
 import stillroom as st
-from stillroom.engines import Score, ScriptedEngine
-from stillroom.errors import BadConfig, BadData, EngineBusy
-from stillroom.evals.gates import Candidate
+from stillroom.errors import BadConfig, EngineBusy
 from stillroom.programs import judging
 from stillroom.programs.judging.shapes import kind_of, order_of, swapped
-from stillroom.signatures import DataWarning
-
-
-def shown(request) -> dict[str, str]:
-    """The fields of the last message."""
-    text = request.messages[-1].text
-    found = re.findall(
-        r"^(instruction|first|second|response|text|reference|question|answers): (.*)$", text, re.MULTILINE
-    )
-    return dict(found)
-
-
-def worth(text: str) -> float:
-    """How good an answer is in this world."""
-    return text.count("good") - text.count("bad")
-
-
-def scorer(pull: float = 0.0, skill: float = 1.0):
-    """Log-probabilities by worth, with a pull to the first place."""
-
-    def score(request, continuations):
-        row = shown(request)
-        if "text" in row:
-            gap = skill * worth(row["text"])
-        elif "response" in row:
-            return [
-                Score(each, -abs(worth(row["response"]) + 3 - at) * 9, 3) for at, each in enumerate(continuations, 1)
-            ]
-        else:
-            gap = skill * (worth(row["first"]) - worth(row["second"])) + pull
-        return [Score(each, gap if at == 0 else 0.0, 3) for at, each in enumerate(continuations)]
-
-    return score
-
-
-def engine(answer=None, **more) -> ScriptedEngine:
-    """A scripted judge; without an answer it can only score."""
-    return ScriptedEngine(answer or (lambda request: "?"), name=more.pop("name", "judge"), **more)
-
-
-def scoring(pull: float = 0.0, skill: float = 1.0) -> ScriptedEngine:
-    """A judge by log-probability."""
-    return engine(score=scorer(pull, skill))
-
-
-def writing(pull: float = 0.0) -> ScriptedEngine:
-    """A judge that writes which of two answers is better."""
-
-    def answer(request):
-        row = shown(request)
-        return json.dumps({"better": "first" if worth(row["first"]) - worth(row["second"]) + pull > 0 else "second"})
-
-    return engine(answer)
-
-
-ROW = {"instruction": "Say hello.", "first": "good", "second": "bad"}
-
-
-def pairs(count: int) -> list[dict]:
-    """Labelled pairs."""
-    rng = random.Random(4)
-    rows = []
-    for at in range(count):
-        first, second = rng.sample(["good good", "good", "plain", "bad", "bad bad"], 2)
-        better = "first" if worth(first) > worth(second) else "second"
-        row = {"instruction": f"task {at // 2}", "first": f"{first} {at}", "second": f"{second} {at}"}
-        rows.append({**row, "label": better, "better": better})
-    return rows
-
 
 # -- pairs -----------------------------------------------------------------------------
 
 
 def test_a_pair_is_judged_in_both_orders_and_averaged():
-    """The mean of both orders is the opinion; both readings are kept."""
+    """QR-10: the mean of both orders is the opinion; both readings are kept."""
     (found,) = judging.pairwise(scoring(pull=1.0)).judge([ROW])
     assert found.choice == "first"
     assert found.calls == 2
@@ -107,7 +31,7 @@ def test_a_pair_is_judged_in_both_orders_and_averaged():
 
 
 def test_a_judge_with_nothing_but_a_favourite_place_says_a_half():
-    """So a tie, and unverified."""
+    """QR-10: so a tie, and unverified."""
     (found,) = judging.pairwise(scoring(pull=3.0, skill=0.0)).judge([ROW])
     assert found.p == pytest.approx(0.5)
     assert found.choice == "tie"
@@ -189,7 +113,7 @@ def test_a_plan_for_another_model_or_shape_is_refused():
 
 
 def test_points_are_the_mean_of_three_samples_with_feedback_first():
-    """The reasoning stands before the score, and each sample has its own seed."""
+    """QR-9: the reasoning stands before the score, and each sample has its own seed."""
     seeds = []
 
     def answer(request):
@@ -208,7 +132,7 @@ def test_points_are_the_mean_of_three_samples_with_feedback_first():
 
 
 def test_samples_at_temperature_zero_are_refused():
-    """They would be one sample three times."""
+    """QR-9: they would be one sample three times."""
     with pytest.raises(BadConfig, match="measure nothing"):
         judging.rubric(engine(), temperature=0.0)
 
@@ -255,12 +179,6 @@ def test_yes_and_no_by_log_probability_and_in_writing():
     assert (written.choice, written.verdict.score) == ("no", 0.0)
 
 
-def rank(request) -> str:
-    """Order the shown answers by worth."""
-    answers = json.loads(shown(request)["answers"])
-    return json.dumps({"order": sorted(range(1, len(answers) + 1), key=lambda at: -worth(answers[at - 1]))})
-
-
 def test_a_ranking_finds_its_way_back_from_shuffled_orders():
     """The order is that of the answers as given."""
     row = {"instruction": "x", "answers": ["bad", "good good", "good", "plain"]}
@@ -291,235 +209,3 @@ def test_a_ranking_by_place_cancels_out():
 def test_an_order_names_every_answer_once(said, read):
     """However it is spelled."""
     assert order_of(said, 2) == read
-
-
-# -- compiling -------------------------------------------------------------------------
-
-
-def test_a_judge_compiles_like_any_other_program(tmp_path: Path):
-    """The compiled plan is a judge again; no prompt stands in two splits; pairs come in both orders."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)
-        task = judging.judge_task("pairwise", pairs(80), seed=1)
-    prompts = [{row.inputs["instruction"] for row in rows} for rows in task.splits.values()]
-    assert not prompts[0] & prompts[1] | prompts[1] & prompts[2] | prompts[0] & prompts[2]
-    labels = [row.outputs["better"] for row in task.search]
-    assert labels.count("first") == labels.count("second")
-    lm = ScriptedEngine(lambda request: '{"better": "first"}', name="judge", score=scorer(pull=0.1))
-    program = st.compile(task, lm=lm, run=tmp_path, settings=st.Settings(trials=6, proposals=0))
-    assert program.facts["established"], program.verdict
-    judge = judging.judge_of(program.plan, lm)
-    assert judge.kind == "pairwise"
-    assert judge.judge([ROW])[0].choice == "first"
-
-
-@pytest.mark.parametrize("kind", sorted(judging.KINDS))
-def test_every_kind_has_a_signature_that_comes_back_as_its_shape(kind):
-    """So that a saved plan is known as its judge."""
-    from stillroom.signatures.shape import shape_of
-
-    shape = judging.KINDS[kind].shape
-    assert shape_of(shape.to_signature()).as_json() == shape.as_json()
-    assert kind_of(shape).name == kind
-
-
-def test_the_metrics_of_judges_give_credit_by_distance():
-    """One point off is better than four; a swapped neighbour better than a reversed order."""
-    near, order = judging.KINDS["rubric"].metric, judging.KINDS["ranking"].metric
-    assert [near({"score": "1"}, {"score": said}).score for said in ("1", "2", "5", None)] == [1, 0.75, 0, 0]
-    row = {"answers": ["a", "b", "c"], "order": [1, 2, 3]}
-    found = [order(row, {"order": said}).score for said in ([1, 2, 3], [2, 1, 3], [3, 2, 1], "?")]
-    assert found == pytest.approx([1, 2 / 3, 0, 0])
-
-
-def test_what_is_no_judge_is_refused():
-    """With the fields it has."""
-    plan = judging.pairwise(scoring()).plan
-    with pytest.raises(BadConfig, match="no setting"):
-        judging.judge_of(plan, scoring(), samples=3)
-    with pytest.raises(BadConfig, match="fields must be"):
-        kind_of(replace(plan.shape, outputs=()))
-    with pytest.raises(BadConfig, match="must be one of"):
-        judging.judge_task("oracle", [])
-
-
-# -- faces -----------------------------------------------------------------------------
-
-
-class TestYesNoAsVerifier(VerifierContract):
-    """A judge keeps the laws of verifiers."""
-
-    @pytest.fixture
-    def verifier(self):
-        lm = engine(lambda request: json.dumps({"answer": "yes" if "good" in shown(request)["text"] else "no"}))
-        return judging.as_verifier(judging.yes_no(lm), question="ask", text="answer")
-
-    @pytest.fixture
-    def right(self):
-        return {"ask": "Is it good?", "answer": "x"}, {"answer": "good"}
-
-    @pytest.fixture
-    def wrong(self):
-        return {"ask": "Is it good?", "answer": "x"}, {"answer": "bad"}
-
-
-def test_a_pairwise_judge_compares_with_the_gold_answer():
-    """Sources say where its inputs come from."""
-    metric = judging.as_verifier(
-        judging.pairwise(scoring()),
-        instruction="question",
-        first="answer",
-        second=lambda expected, outputs: expected["answer"],
-    )
-    row = {"question": "x", "answer": "plain"}
-    assert metric(row, {"answer": "good good"}).score > 0.8
-    assert metric(row, {"answer": "bad"}).score < 0.5
-    assert metric(row, {}) == st.Verdict(0.0, "nothing to judge: no first")  # the gold one does not stand in
-    assert not metric({"question": "x"}, {"answer": "good"}).verified
-    with pytest.raises(BadConfig, match="source"):
-        judging.as_verifier(judging.pairwise(scoring()), third="x")
-
-
-def test_a_judge_is_a_dspy_metric():
-    """A number for evaluation, feedback for GEPA."""
-    metric = judging.as_dspy_metric(judging.yes_no(scoring()), question="ask", text="answer")
-    row, said = dspy.Example(ask="Is it good?"), dspy.Prediction(answer="bad bad")
-    assert metric(row, said) < 0.5
-    assert "P(yes)" in metric(row, said, None, "part", None).feedback
-    assert metric(row, said, trace=[]) is False
-
-
-def candidates(*texts: str) -> list[Candidate]:
-    """Rows on their way out."""
-    return [Candidate(str(at), {"ask": "Is it good?", "answer": text}, text, {}) for at, text in enumerate(texts)]
-
-
-@pytest.fixture(scope="module")
-def strong() -> judging.Certificate:
-    """A certificate of a judge that is always right."""
-    judge = judging.yes_no(scoring())
-    rows = [{"question": "Is it good?", "text": f"{word} {at}"} for at in range(40) for word in ("good", "bad")]
-    rows = [{**row, "label": "yes" if "good" in row["text"] else "no", "prompt": row["text"]} for row in rows]
-    return judging.certify(judge, judging.read_labels(judge, rows, prompt="prompt"))
-
-
-def test_a_certified_judge_decides_alone(strong):
-    """What fails is rejected."""
-    gate = judging.certified(judging.yes_no(scoring()), strong, question="ask", text="answer")
-    assert gate.on_fail == "rejected"
-    good, bad = gate.check(candidates("good", "bad"))
-    assert good.passed
-    assert bad.score < 0.5
-
-
-def test_an_uncertified_judge_sends_everything_to_review(strong):
-    """And says why; passes too, as they would be its decision."""
-    gate = judging.certified(judging.yes_no(scoring()), None, question="ask", text="answer")
-    assert gate.on_fail == "audit"
-    found = gate.check(candidates("good", "bad"))
-    assert [each.verified for each in found] == [False, False]
-    assert "no certificate" in found[0].why
-    assert "a pass" in found[0].why
-    assert "a fail" in found[1].why
-    assert "no certificate" in gate.name
-    flags = judging.certified(judging.yes_no(scoring()), None, review="failed", question="ask", text="answer")
-    assert [each.passed for each in flags.check(candidates("good", "bad"))] == [True, False]
-
-
-def test_a_certificate_holds_for_its_plan_model_and_settings_only(strong):
-    """Another plan, model or a higher bar widens to review."""
-    own = judging.yes_no(scoring())
-    other = judging.yes_no(scoring(), criteria="be strict")
-    moved = judging.yes_no(engine(score=scorer(), version="2"))
-    for judge, bar in ((other, 0.4), (moved, 0.4), (own, 0.99)):
-        gate = judging.certified(judge, strong, kappa=bar, question="ask", text="answer")
-        assert gate.on_fail == "audit"
-        assert gate.doubt
-    assert strong.doubt(own) == ""
-    with pytest.raises(BadConfig, match="review"):
-        judging.certified(own, strong, review="none")
-
-
-def test_a_gate_asks_nothing_about_rows_that_did_not_parse():
-    """They fail with their own reason."""
-    judge = judging.yes_no(scoring())
-    gate = judging.as_gate(judge, question="ask", text="answer")
-    row = replace(candidates("good")[0], fault="no JSON")
-    assert gate.check([row])[0].why == "no JSON"
-    assert judge.bill.calls == 0
-
-
-# -- certificates ----------------------------------------------------------------------
-
-
-def test_a_certificate_tells_place_length_and_probabilities(tmp_path: Path):
-    """And comes back from its file as it was; an edited one is refused."""
-    judge = judging.pairwise(scoring(pull=0.2))
-    labelled = judging.read_labels(judge, pairs(60))
-    found = judging.certify(judge, labelled, source="pairs")
-    assert found.agreement["accuracy"]["mean"] > 0.9
-    assert found.agreement["prompts"] == 30
-    assert found.positions["swap_consistency"]["mean"] > 0.9
-    assert found.calibration["rows"] == 60
-    assert found.cost["calls"] == 120
-    assert len(found.canary) == 20
-    assert found.weakness() == ""
-    path = found.save(tmp_path / "certificate.json")
-    assert judging.Certificate.load(path) == found
-    path.write_text(path.read_text().replace('"source": "pairs"', '"source": "better pairs"'))
-    with pytest.raises(BadConfig, match="edited"):
-        judging.Certificate.load(path)
-
-
-def test_a_place_bound_judge_is_found_out():
-    """Weak, with the reasons a reader must see."""
-    judge = judging.pairwise(writing(pull=9))
-    found = judging.certify(judge, judging.read_labels(judge, pairs(40)))
-    assert "kappa" in found.weakness()
-    assert any("swap consistency" in line for line in found.warnings)
-    assert any("favours a place" in line for line in found.warnings)
-    assert found.agreement["open"] == 0  # a tie is a value between, and still no agreement
-    assert found.agreement["accuracy"]["mean"] == 0
-
-
-def test_points_and_orders_are_certified_too():
-    """Points by weighted kappa, orders by their pairs."""
-    rng = random.Random(3)
-    words = {1: "bad bad", 2: "bad", 3: "plain", 4: "good", 5: "good good"}
-    rows = [
-        {"instruction": f"t{at}", "response": f"{words[n]} {at}", "label": n}
-        for at in range(60)
-        for n in [rng.randint(1, 5)]
-    ]
-    plan = replace(judging.rubric(scoring(), feedback=False).plan, scored=dict.fromkeys("12345", 0.0))
-    judge = judging.judge_of(plan, scoring())
-    assert judging.certify(judge, judging.read_labels(judge, rows)).agreement["kappa"]["low"] > 0.8
-    ranker = judging.ranking(engine(rank))
-    orders = [{"instruction": f"t{at}", "answers": ["plain", "good", "bad"], "label": "2>1>3"} for at in range(12)]
-    found = judging.certify(ranker, judging.read_labels(ranker, orders))
-    assert (found.agreement["n"], found.agreement["prompts"]) == (36, 12)
-    assert found.agreement["accuracy"]["mean"] == 1
-
-
-def test_bad_labels_are_all_told_at_once():
-    """Row by row."""
-    judge = judging.pairwise(scoring())
-    rows = [{**ROW, "label": "3"}, {"instruction": "x", "label": "first"}, {**ROW, "label": "A"}]
-    with pytest.raises(BadData) as caught:
-        judging.read_labels(judge, rows)
-    assert len(caught.value.problems) == 2
-    with pytest.raises(BadData, match="none"):
-        judging.read_labels(judge, [])
-
-
-def test_a_canary_that_sings_as_before_is_steady():
-    """Twenty rows, the same answers."""
-    judge = judging.pairwise(scoring())
-    found = judging.certify(judge, judging.read_labels(judge, pairs(40)))
-    assert judging.recheck(judge, found).verdict.passed
-    turned = judging.pairwise(scoring(skill=-1.0))
-    drift = judging.recheck(turned, found)
-    assert drift.verdict.score == 0.0
-    assert drift.changed
-    with pytest.raises(BadConfig, match="own plan"):
-        judging.recheck(judging.pairwise(scoring(), criteria="x"), found)
