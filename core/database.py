@@ -23,6 +23,7 @@ __all__ = [
     "ROWS",
     "SCHEMA",
     "SEALED",
+    "UNREADABLE",
     "Table",
     "copied",
     "damaged",
@@ -56,15 +57,15 @@ CREATE TABLE IF NOT EXISTS reused (
     tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL, seal INTEGER);
 """
 SEALED = {  # the columns whose checksum is in the column `seal`, which stores of the first version lack
-    "calls": ("response",),
-    "evals": ("outcome", "score", "why", "output"),
-    "rows": ("row",),
-    "notes": ("value",),
-    "reused": ("response",),
+    "calls": ("key", "response"),
+    "evals": ("key", "outcome", "score", "why", "output"),
+    "rows": ("recipe", "row"),
+    "notes": ("kind", "key", "value"),
+    "reused": ("key", "response"),
 }
 MULTIPLE_CONFLICTS = (3, 35)  # the SQLite since which one INSERT may name two conflicts
 
-DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)  # the second where the names of columns are overwritten
 SALVAGE = "Keep what can still be read: stillroom salvage {}"
 
 
@@ -162,7 +163,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     except BaseException as error:
         if database is not None:
             database.close()
-        if isinstance(error, sqlite3.DatabaseError):
+        if isinstance(error, UNREADABLE):
             raise _unusable(path, error) from error
         raise
     return database
@@ -212,14 +213,14 @@ def copied(path: Path, folder: Path) -> Path:
     return folder / path.name
 
 
-def _unusable(path: Path, error: sqlite3.DatabaseError) -> RunError:
+def _unusable(path: Path, error: Exception) -> RunError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
     if code == sqlite3.SQLITE_NOTADB:
         return RunDamaged(
             f"{path} is not a run store, or no longer one ({error})",
             mend=f"Choose another --run folder. {SALVAGE.format(path.parent)}",
         )
-    if code in DAMAGE:
+    if code == sqlite3.SQLITE_CORRUPT or isinstance(error, UnicodeDecodeError):
         return damaged(path, str(error))
     return RunReadOnly(f"run folder must be writable, got {path.parent} ({error})", mend="Choose another --run folder.")
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .database import damaged, reading
+from .database import UNREADABLE, damaged, reading
 from .errors import BadConfig, RunDamaged, RunError
 from .values import seal
 
@@ -54,7 +54,7 @@ class OtherRuns:
             database = self._open.enter_context(reading(path))
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             columns = {name for _, name, *_ in database.execute("PRAGMA table_info(calls)")}
-        except sqlite3.DatabaseError as error:
+        except UNREADABLE as error:
             raise RunError(f"a run to take answers from must be readable, got {path} ({error})") from error
         taken = "model, request, response, tokens_in, tokens_out, usd, seconds"
         query = f"SELECT NULL, {taken}, {'seal' if 'seal' in columns else 'NULL'} FROM calls WHERE key = :key AND status = 'done'"
@@ -72,14 +72,14 @@ class OtherRuns:
             try:
                 with self._guard:
                     found = database.execute(query, {"key": key}).fetchone()
-            except sqlite3.DatabaseError as error:
+            except UNREADABLE as error:
                 raise RunDamaged(f"a run to take answers from must be readable, got {folder} ({error})") from error
             if found is None:
                 continue
             origin, *taken, sealed = found
-            if sealed is not None and sealed != seal(taken[2]):
+            if sealed is not None and sealed != seal(key, taken[2]):
                 raise damaged(folder / "run.db", "a record does not match its checksum")
-            return (origin or str(folder), *taken, seal(taken[2]))
+            return (origin or str(folder), *taken, seal(key, taken[2]))
         return None
 
     def close(self) -> None:

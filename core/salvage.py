@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .database import SEALED, copied, hold, open_to_write
+from .database import SEALED, UNREADABLE, copied, hold, open_to_write
 from .errors import RunError
 from .values import seal
 
@@ -93,7 +93,7 @@ def _opened(path: Path, fresh: sqlite3.Connection) -> sqlite3.Connection:
     try:
         old.execute("PRAGMA writable_schema=ON")  # a file shorter than it says is read as far as it goes
         old.execute("SELECT * FROM sqlite_master").fetchall()
-    except sqlite3.DatabaseError:
+    except UNREADABLE:
         old.close()
         first = bytearray(fresh.serialize()[: fresh.execute("PRAGMA page_size").fetchone()[0]])
         first[92:96] = bytes(
@@ -117,7 +117,7 @@ def _records(old: sqlite3.Connection, table: str, columns: list[str]) -> Iterato
                 last = record[0]
                 yield record[1:]
             return
-        except sqlite3.DatabaseError:
+        except UNREADABLE:
             found = _next(old, chosen, last + 1)
             if found is None:
                 return
@@ -130,7 +130,7 @@ def _next(old: sqlite3.Connection, chosen: str, first: int) -> tuple[Any, ...] |
     for place in range(first, first + GAP):
         try:
             found: tuple[Any, ...] | None = old.execute(f"{chosen} = ?", (place,)).fetchone()
-        except sqlite3.DatabaseError:
+        except UNREADABLE:
             continue
         if found is not None:
             return found

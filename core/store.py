@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .database import CALLS, EVALS, NOTES, REUSED, ROWS, damaged, hold, open_to_read, open_to_write
+from .database import CALLS, EVALS, NOTES, REUSED, ROWS, UNREADABLE, damaged, hold, open_to_read, open_to_write
 from .errors import FingerprintChanged
 from .ledger import Spent
 from .reuse import OtherRuns
@@ -42,7 +42,7 @@ from .writer import EVERY, MOST, WITHIN, Writer
 __all__ = ["Store"]
 
 PAGE = 512  # rows read at a time
-MOST_TOKENS = 2**62  # what SQLite can hold with room to add up; endpoints may claim anything
+MOST_TOKENS = 2**40  # of one call: endpoints may claim anything, and the sum must fit in the file too
 FIND = "SELECT response, seal FROM calls WHERE key = ? AND status = 'done'"
 FIND_REUSED = "SELECT response, seal FROM reused WHERE key = ?"
 
@@ -171,22 +171,18 @@ class Store:
         fresh = self._writer.find(CALLS, key)
         if fresh is not None:
             return str(fresh[6])
-        with self._reading:
-            found = self._reader.execute(FIND, (key,)).fetchone()
-        if found is None:
-            return self._reused(key) if self._reuses else None
-        self._sound(found[1], found[0])
-        return str(found[0])
+        for text, sealed in self._ask(FIND, (key,)):
+            self._sound(sealed, key, text)  # the key that was asked for: an index may be damaged as well
+            return str(text)
+        return self._reused(key) if self._reuses else None
 
     def _reused(self, key: str) -> str | None:
         fresh = self._writer.find(REUSED, key)
         if fresh is not None:
             return str(fresh[4])
-        with self._reading:
-            found = self._reader.execute(FIND_REUSED, (key,)).fetchone()
-        if found is not None:
-            self._sound(found[1], found[0])
-            return str(found[0])
+        for text, sealed in self._ask(FIND_REUSED, (key,)):
+            self._sound(sealed, key, text)
+            return str(text)
         taken = self._others.find(key)
         if taken is None:
             return None
@@ -227,7 +223,7 @@ class Store:
         call = next(self._ids) if opened is None else opened
         tokens = min(cost.tokens_in, MOST_TOKENS), min(cost.tokens_out, MOST_TOKENS)
         values = (call, key, phase, model, "done", request, response, None, *tokens, cost.usd, cost.seconds)
-        self._writer.put(CALLS, {key: (*values, seal(response))}, instead_of=opened)
+        self._writer.put(CALLS, {key: (*values, seal(key, response))}, instead_of=opened)
 
     def fail_call(self, key: str, phase: str, model: str, error: str, opened: int | None = None) -> None:
         """Record a call that the infrastructure failed; it costs nothing and is never found again."""
@@ -255,7 +251,7 @@ class Store:
         made: dict[str, tuple[Any, ...]] = {}
         for key, plan, example, outcome, score, why, output in records:
             told = (outcome, None if score is None else float(score), why, canonical(output))
-            made.setdefault(key, (key, plan, example, *told, seal(*told)))
+            made.setdefault(key, (key, plan, example, *told, seal(key, *told)))
         self._writer.put(EVALS, made)
 
     def find_eval(self, key: str) -> tuple[str, float | None, str, Any] | None:
@@ -266,7 +262,7 @@ class Store:
         if not found:
             return None
         *told, sealed = found[0]
-        self._sound(sealed, *told)
+        self._sound(sealed, key, *told)
         return (told[0], told[1], told[2], json.loads(told[3]))
 
     def put_rows(self, recipe: str, rows: Iterable[EmittedRow]) -> None:
@@ -281,7 +277,7 @@ class Store:
         made: dict[tuple[str, str], tuple[Any, ...]] = {}
         for row in rows:
             text = canonical(row.as_json())
-            made.setdefault((recipe, row.place), (recipe, row.place, row.status, text, seal(text)))
+            made.setdefault((recipe, row.place), (recipe, row.place, row.status, text, seal(recipe, text)))
         self._writer.put(ROWS, made)
 
     def rows(self, recipe: str | None = None, status: Status | None = None) -> Iterator[EmittedRow]:
@@ -294,12 +290,12 @@ class Store:
         while True:
             # the sign keeps SQLite from going by recipe, which would sort everything for each page
             found = self._read(
-                "SELECT rowid, row, seal FROM rows WHERE rowid > ? AND (? IS NULL OR +recipe = ?) AND (? IS NULL OR status = ?) ORDER BY rowid LIMIT ?",
+                "SELECT rowid, recipe, row, seal FROM rows WHERE rowid > ? AND (? IS NULL OR +recipe = ?) AND (? IS NULL OR status = ?) ORDER BY rowid LIMIT ?",
                 (last, recipe, recipe, status, status, PAGE),
             )
-            for place, text, sealed in found:
+            for place, made_by, text, sealed in found:
                 last = place
-                self._sound(sealed, text)
+                self._sound(sealed, made_by, text)
                 yield EmittedRow.from_json(json.loads(text))
             if len(found) < PAGE:
                 return
@@ -320,22 +316,27 @@ class Store:
     def put_note(self, kind: str, key: str, value: Any) -> None:
         """Record a derived fact, in place of an earlier one of the same kind and key; it is on disk at once."""
         text = canonical(value)
-        seal(kind, key)  # half a surrogate pair is an error here, not in a batch with others
-        self._writer.put(NOTES, {(kind, key): (kind, key, text, seal(text))})
+        self._writer.put(NOTES, {(kind, key): (kind, key, text, seal(kind, key, text))})
         self.flush()
 
     def notes(self, kind: str) -> dict[str, Any]:
         """All facts of a kind by key, sorted by key."""
         found = self._read("SELECT key, value, seal FROM notes WHERE kind = ? ORDER BY key", (kind,))
-        for _, value, sealed in found:
-            self._sound(sealed, value)
+        for key, value, sealed in found:
+            self._sound(sealed, kind, key, value)
         return {key: json.loads(value) for key, value, _ in found}
 
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Ask for what must be on disk to be counted."""
         self.flush()
-        with self._reading:
-            return self._reader.execute(query, values).fetchall()
+        return self._ask(query, values)
+
+    def _ask(self, query: str, values: Sequence[Any]) -> list[Any]:
+        try:
+            with self._reading:
+                return self._reader.execute(query, values).fetchall()
+        except UNREADABLE as error:
+            raise damaged(self.folder / "run.db", str(error)[:100]) from error
 
 
 def _compare(phase: str, old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
