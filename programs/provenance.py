@@ -148,7 +148,7 @@ def provenance(
             "one version": one_version(rows),
         },
         diversity=spread,
-        notes=tuple(_undeclared(task)),
+        notes=tuple(_undeclared(task, engine, next(iter(rows), None))),
     )
 
 
@@ -160,8 +160,10 @@ def _sources(task: Task, engine: Engine) -> tuple[Source, ...]:
     )
 
 
-def _undeclared(task: Task) -> list[str]:
+def _undeclared(task: Task, engine: Engine, first: EmittedRow | None) -> list[str]:
     notes = []
+    if first is not None and engine.model.endswith("@live") and not first.passport.decoding.get("served"):
+        notes.append("The endpoint does not say which version of its model answered: a change would go unseen.")
     if not task.licence:
         notes.append("No licence is declared for the labelled rows: they are taken for your own (Task licence=).")
     if not task.labelled_by:

@@ -151,7 +151,7 @@ class TestRulesOverSets:
         assert longest_overlap(" ".join(left), [" ".join(right)])[0] == naive
 
     def test_qr13_a_sample_is_stratified_repeatable_and_without_repeats(self):
-        """In proportion to within a row, whatever order the rows came in."""
+        """QR-13: in proportion to within a row, whatever order the rows came in."""
         rows = [row(f"r{i}") for i in range(100)]
         strata = ["big" if i < 75 else "small" for i in range(100)]
         drawn = audit_sample([*rows, rows[0]], [*strata, "big"], size=20, seed=3)
@@ -175,7 +175,7 @@ class TestRulesOverSets:
             audit([{"all valid": 1}])
 
     def test_qr20_rows_under_ninety_per_cent_are_not_for_pretraining(self):
-        """Unverified without an audit."""
+        """QR-20: unverified without an audit."""
         label = dict.fromkeys(("instruction valid", "input matches", "output correct", "all valid"), True)
         assert fit_for_text(audit([label] * 10)).passed
         assert not fit_for_text(audit([label] * 8 + [label | {"all valid": False}] * 2)).passed

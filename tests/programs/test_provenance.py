@@ -204,6 +204,15 @@ class Things:
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+def test_an_endpoint_that_tells_no_version_is_noted(tmp_path: Path):
+    """QR-2: what cannot be locked is said."""
+    engine = world.engine()
+    engine.model = "http/box/m@live"
+    notes = emit(tmp_path, engine=engine).provenance.notes
+    assert any("does not say which version of its model answered" in note for note in notes)
+    assert not any("which version" in note for note in emit(tmp_path / "pinned").provenance.notes)
+
+
 # -- people, copies, doubts ---------------------------------------------------------------
 
 
