@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from stillroom.engines import Engine, Score
-from stillroom.errors import EngineError
+from stillroom.errors import EngineError, Interrupted
 from stillroom.ledger import Spent
 
 if TYPE_CHECKING:
@@ -62,6 +62,19 @@ class Watched(Engine):
         outer.add_done_callback(lambda future: inner.cancel() if future.cancelled() else None)
         inner.add_done_callback(lambda done: self._pass_on(done, outer))
         return outer
+
+    async def acomplete(self, request: Request) -> Response:
+        """Answer `request`. After `stop` it raises `Interrupted` instead: a `KeyboardInterrupt` would end the event loop."""
+        if self.stopping:
+            raise Interrupted("no call is begun after Ctrl-C")
+        with self._changed:
+            self.under_way += 1
+        answer: Response | None = None
+        try:
+            answer = await self.inner.acomplete(request)
+        finally:
+            self._settled(answer)
+        return answer
 
     def score(self, request: Request, continuations: Sequence[str]) -> list[Score]:
         """As the inner engine does."""

@@ -14,6 +14,7 @@
     ├── BudgetExceeded      the next call does not fit the budget
     └── EngineError         the infrastructure failed; never a score
         ├── EngineBusy      worth another try later (429, 5xx, timeouts)
+        ├── Interrupted     Ctrl-C was pressed, so nothing further is begun
         └── EngineRefused   will not work if tried again (wrong key, no such model)
 
 The first line of a message is the rule and the value received; how to mend it
@@ -33,6 +34,7 @@ __all__ = [
     "EngineError",
     "EngineRefused",
     "FingerprintChanged",
+    "Interrupted",
     "LicenceForbids",
     "ModelMissing",
     "RunDamaged",
@@ -136,6 +138,12 @@ class EngineBusy(EngineError):
     def __init__(self, rule: str, *, mend: str = "", retry_after: float | None = None) -> None:
         super().__init__(rule, mend=mend)
         self.retry_after = retry_after
+
+
+class Interrupted(EngineError):
+    """Nothing further is begun, because somebody pressed Ctrl-C. What is under way is finished."""
+
+    exit_code = 130
 
 
 class EngineRefused(EngineError):

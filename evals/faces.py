@@ -106,7 +106,7 @@ class VerifierGate:
             return Verdict(1.0, f"unverified: {found.why}")
         return found
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
 

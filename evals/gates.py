@@ -2,16 +2,20 @@
 
 A gate looks at a batch and gives one verdict per candidate. Candidates that
 fail go no further; the row keeps the name of the gate, its reason and who
-decided. Gates that remember rows (duplicates) learn only the rows that were
-accepted.
+decided. Gates that remember rows (duplicates) learn the rows that passed them,
+whatever later gates say: so they never wait for those, and what they say depends on
+the order of the rows alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from stillroom.errors import EngineError
+from stillroom.ledger import Spent
 from stillroom.rows import By, Status
 from stillroom.signatures import Shape, Task
 
@@ -38,6 +42,7 @@ __all__ = [
     "pins",
 ]
 
+STOPPED = {"length": "answer was cut off", "content_filter": "the endpoint's filter stopped the answer"}
 NO_CERTIFICATE = "its judge has no certificate"
 
 
@@ -52,6 +57,7 @@ class Candidate:
         target: The outputs that were asked for.
         finish: Why the model stopped: `stop`, `length`, ...
         fault: Why the answer did not parse, or "".
+        spent: What the row's calls have cost so far; a gate that asks models adds what it spends on the row.
     """
 
     place: str
@@ -60,6 +66,7 @@ class Candidate:
     target: Mapping[str, Any]
     finish: str = "stop"
     fault: str = ""
+    spent: list[Spent] = field(default_factory=list, compare=False, repr=False)
 
 
 class Gate(Protocol):
@@ -69,6 +76,10 @@ class Gate(Protocol):
     resumed run must find unchanged (its name otherwise); `doubt`, why it may not decide alone;
     `certificate`, the digest of its judge's certificate; and `within(session)`, the same gate
     under a run's store and budget.
+
+    Rows pass gates in their order. Not so a gate that asks models, which must remember nothing: it
+    has `acheck(batch)`, as `check` but to be awaited, with the engine's error in place of a verdict
+    where a call failed for good; or it says `asks`, and is checked on a thread.
     """
 
     @property
@@ -86,8 +97,8 @@ class Gate(Protocol):
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """One verdict per candidate, in order."""
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
-        """Learn the rows that passed every gate."""
+    def keep(self, passed: Sequence[Candidate]) -> None:
+        """Learn the rows that passed this gate, after each `check` and, when a run goes on, of those before."""
 
 
 @dataclass(frozen=True)
@@ -109,46 +120,48 @@ class Schema:
         problems = self.shape.problems(candidate.values)
         return Verdict.fail("; ".join(f"{name}: {rule}" for name, rule in problems)) if problems else Verdict.ok()
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """The text is neither empty nor cut off."""
+    """The text is neither empty, cut off, filtered by the endpoint, nor a refusal."""
 
     name: str = "whole"
     on_fail: Status = "rejected"
     by: ClassVar[By] = "form"
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
-        """Fail empty and truncated texts."""
+        """Fail texts that are not what was asked for, whatever that was."""
         return [self._one(candidate) for candidate in batch]
 
     def _one(self, candidate: Candidate) -> Verdict:
-        if candidate.finish == "length":
-            return Verdict.fail("answer was cut off")
-        return (
-            Verdict.ok() if any(character.isalnum() for character in candidate.text) else Verdict.fail("text is empty")
-        )
+        from .filters.boilerplate import refuses  # its gates are made of this module
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+        if candidate.finish in STOPPED:
+            return Verdict.fail(STOPPED[candidate.finish])
+        if not any(character.isalnum() for character in candidate.text):
+            return Verdict.fail("text is empty")
+        return refuses(candidate.text)
+
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
 
 class Novelty:
-    """The text is new: among the rows accepted so far and the earlier ones of its batch."""
+    """The text is new: among all rows that passed this gate before, and the earlier ones of its batch."""
 
     on_fail: Status = "rejected"
     by: By = "form"
 
     def __init__(self, name: str, make: Callable[[], Exact | NearDuplicates]) -> None:
-        """Compare within pools that `make` gives: one for accepted rows, one for each batch."""
+        """Compare within pools that `make` gives: one for all rows, one for each batch."""
         self.name, self._make = name, make
         self._pool = make()
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
-        """Fail texts that match an accepted row, or a row before them in the batch."""
+        """Fail texts that match a row that passed before, or a row before them in the batch."""
         verdicts: list[Verdict] = []
         here = self._make()
         for candidate in batch:
@@ -162,9 +175,9 @@ class Novelty:
             )
         return verdicts
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
-        """Add accepted texts to the pool."""
-        for candidate in accepted:
+    def keep(self, passed: Sequence[Candidate]) -> None:
+        """Add the texts that passed to the pool."""
+        for candidate in passed:
             self._pool.add(candidate.place, candidate.text)
 
 
@@ -192,7 +205,7 @@ class Clean:
         """Fail rows whose inputs, or outputs of six words or more, copy a guarded text."""
         return [_clean(found) for found in self.guard.examine([self._parts(candidate) for candidate in batch])]
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
     def _parts(self, candidate: Candidate) -> Parts:
@@ -212,7 +225,11 @@ def _clean(found: Finding | None) -> Verdict:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Somebody who did not see the wanted outputs gives the same ones; else a person should look."""
+    """Somebody who did not see the wanted outputs gives the same ones; else a person should look.
+
+    Attributes:
+        judge: One verdict per candidate. With `ajudge`, it can be awaited.
+    """
 
     judge: Callable[[Sequence[Candidate]], list[Verdict]]
     name: str = "agreement"
@@ -238,7 +255,15 @@ class Agreement:
         """Ask the judge about the whole batch at once."""
         return self.judge(batch)
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+    async def acheck(self, batch: Sequence[Candidate]) -> Sequence[Verdict | EngineError]:
+        """Ask the judge without blocking; on a thread, if it cannot be asked otherwise."""
+        asked = getattr(self.judge, "ajudge", None)
+        if asked is None:
+            return await asyncio.to_thread(self.judge, batch)
+        found: Sequence[Verdict | EngineError] = await asked(batch)
+        return found
+
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
 

@@ -246,7 +246,7 @@ class Quality:
         """One verdict per candidate, in order; the whole batch is embedded at once."""
         return self._judge([self._text(each.values, self.fields) if each.values else each.text for each in batch])
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
     def verifier(self) -> Verifier:

@@ -12,6 +12,7 @@ way), 0.61 by 16 or 24 rows (0.56 in the papers' way); by nats per token, 0.41.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from stillroom.engines import Engine, Score, call_seconds, cost_usd
 from stillroom.errors import BadConfig, EngineError
+from stillroom.ledger import Spent
 from stillroom.signatures import Shape, Unparsed
 
 from .plan import Plan, separable
@@ -26,7 +28,7 @@ from .plan import Plan, separable
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["CONTENT_FREE", "Answer", "Cost", "answer_many", "calibrated", "scorable", "score_cost"]
+__all__ = ["CONTENT_FREE", "Answer", "Cost", "aanswer_many", "answer_many", "calibrated", "scorable", "score_cost"]
 
 CONTENT_FREE = ("N/A", "", "[MASK]")
 
@@ -48,6 +50,11 @@ class Cost:
     def tokens(self) -> float:
         """Prompt plus completion tokens."""
         return self.tokens_in + self.tokens_out
+
+    @property
+    def spent(self) -> Spent:
+        """The same, as ledgers count."""
+        return Spent(round(self.calls), round(self.tokens_in), round(self.tokens_out), self.usd, self.seconds)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -95,6 +102,23 @@ def answer_many(
         response if isinstance(response, EngineError) else _read(plan, engine, request, response)
         for request, response in zip(requests, engine.complete_many(requests), strict=True)
     ]
+
+
+async def aanswer_many(
+    plan: Plan, engine: Engine, inputs: Sequence[Mapping[str, Any]], seeds: Sequence[int | None] | None = None
+) -> list[Answer | EngineError]:
+    """Answer all `inputs` at once without blocking the event loop; otherwise as `answer_many`."""
+    if plan.scored is not None:
+        return await asyncio.to_thread(answer_many, plan, engine, inputs)
+    seeds = seeds or [None] * len(inputs)
+    requests = [plan.render(each, seed=seed) for each, seed in zip(inputs, seeds, strict=True)]
+    found: list[Answer | EngineError] = []
+    done = await asyncio.gather(*map(engine.acomplete, requests), return_exceptions=True)
+    for request, response in zip(requests, done, strict=True):
+        if isinstance(response, BaseException) and not isinstance(response, EngineError):
+            raise response
+        found.append(response if isinstance(response, EngineError) else _read(plan, engine, request, response))
+    return found
 
 
 def scorable(plan: Plan | Shape, engine: Engine, format: str | None = None) -> bool:

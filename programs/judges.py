@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,7 +13,7 @@ from stillroom.evals import Embedder, Metric, Verdict
 from stillroom.evals.gates import Candidate, bound
 from stillroom.signatures import Task
 
-from .answers import Answer, answer_many
+from .answers import Answer, aanswer_many, answer_many
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -43,11 +44,23 @@ class Blind:
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """One verdict per candidate. Raises `EngineError` if a call failed for good."""
         answers = answer_many(self.plan, self.engine, [candidate.values for candidate in batch])
-        return [self._compare(candidate, answer) for candidate, answer in zip(batch, answers, strict=True)]
+        verdicts = []
+        for candidate, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, EngineError):
+                raise answer
+            verdicts.append(self._compare(candidate, answer))
+        return verdicts
 
-    def _compare(self, candidate: Candidate, answer: Answer | EngineError) -> Verdict:
-        if isinstance(answer, EngineError):
-            raise answer
+    async def ajudge(self, batch: Sequence[Candidate]) -> list[Verdict | EngineError]:
+        """One verdict per candidate, or the error of its call; what each has cost goes on the candidate's bill."""
+        answers = await aanswer_many(self.plan, self.engine, [candidate.values for candidate in batch])
+        return [
+            answer if isinstance(answer, EngineError) else self._compare(candidate, answer)
+            for candidate, answer in zip(batch, answers, strict=True)
+        ]
+
+    def _compare(self, candidate: Candidate, answer: Answer) -> Verdict:
+        candidate.spent.append(answer.cost.spent)
         outputs = answer.outputs
         if outputs is None:
             return Verdict.fail(f"the program's own answer did not parse: {answer.problem}")
@@ -71,6 +84,10 @@ class Head:
             for got, candidate in zip(found, batch, strict=True)
         ]
 
+    async def ajudge(self, batch: Sequence[Candidate]) -> list[Verdict | EngineError]:
+        """The same. It asks nobody, so there is nothing to wait for."""
+        return list(self(batch))
+
 
 @dataclass(frozen=True)
 class Either:
@@ -93,6 +110,17 @@ class Either:
         verdicts = list(self.first(batch))
         doubted = [place for place, verdict in enumerate(verdicts) if not verdict.passed]
         asked = self.second([batch[place] for place in doubted]) if doubted else []
+        for place, verdict in zip(doubted, asked, strict=True):
+            verdicts[place] = verdict
+        return verdicts
+
+    async def ajudge(self, batch: Sequence[Candidate]) -> list[Verdict | EngineError]:
+        """As `__call__`, without blocking where the two can be awaited."""
+        verdicts = await _awaited(self.first, batch)
+        doubted = [
+            place for place, verdict in enumerate(verdicts) if isinstance(verdict, Verdict) and not verdict.passed
+        ]
+        asked = await _awaited(self.second, [batch[place] for place in doubted]) if doubted else []
         for place, verdict in zip(doubted, asked, strict=True):
             verdicts[place] = verdict
         return verdicts
@@ -124,6 +152,12 @@ def agreement(task: Task, plan: Plan, engine: Engine, embedder: Embedder) -> Bli
         [row.text for row in rows], [row.outputs[label.name] for row in rows]
     )
     return either(Head(head, label.name, f"head on {embedder.digest[:12]}"), second)
+
+
+async def _awaited(judge: Judge, batch: Sequence[Candidate]) -> list[Verdict | EngineError]:
+    """Ask a judge; on a thread, if it cannot be awaited."""
+    asked = getattr(judge, "ajudge", None)
+    return list(await asyncio.to_thread(judge, batch) if asked is None else await asked(batch))
 
 
 def _short(plan: Plan, outputs: dict[str, object]) -> str:

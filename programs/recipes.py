@@ -11,14 +11,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from stillroom.errors import BadConfig
 from stillroom.signatures import Task
 from stillroom.values import digest
 
-__all__ = ["STYLES", "Recipe", "Target", "labelled", "varied"]
+__all__ = ["ALL", "STYLES", "Recipe", "Target", "labelled", "varied"]
+
+ALL = "rows"
+"""The one cell of recipes that have no strata."""
 
 STYLES: Mapping[str, tuple[str, ...]] = {
     "length": ("a few words", "one sentence", "one sentence", "two or three sentences"),
@@ -44,11 +47,14 @@ class Recipe:
     Attributes:
         name: As passports name it.
         settings: Everything that decides the rows; its digest is the recipe's.
-        targets: The wanted rows for a task, quotas met exactly.
+        quotas: Accepted rows wanted of each cell of a task.
+        draw: The wanted row of a cell at a place, from (task, cell, place, seed). Places go on behind the quota:
+            rows that fail make place for them.
         sized: The same recipe asking for another number of rows (of each label, or in all).
         demos: Labelled rows shown for each wanted row.
         temperature: Of the writing.
-        attempts: Tries per wanted row before it is given up.
+        attempts: Tries of a wanted row before another takes its place; a cell begins at most so many rows
+            for each one wanted.
         together: Wanted rows that share their demos: a prompt's beginning is then read once for all of them,
             which on a small machine costs more than the writing.
         seed: Of targets, demos and sampling.
@@ -56,7 +62,8 @@ class Recipe:
 
     name: str
     settings: Mapping[str, Any]
-    targets: Callable[[Task, random.Random], list[Target]] = field(repr=False)
+    quotas: Callable[[Task], Mapping[str, int]] = field(repr=False)
+    draw: Callable[[Task, str, int, int], Target] = field(repr=False)
     sized: Callable[[int], Recipe] = field(repr=False)
     demos: int = 4
     temperature: float = 0.9
@@ -82,6 +89,14 @@ class Recipe:
         shared = {key: getattr(self, key) for key in ("name", "demos", "temperature", "attempts", "together", "seed")}
         return digest({**shared, "settings": dict(self.settings)})
 
+    def targets(self, task: Task) -> list[Target]:
+        """The wanted rows of every cell, as many as its quota."""
+        return [
+            self.draw(task, cell, place, self.seed)
+            for cell, quota in self.quotas(task).items()
+            for place in range(quota)
+        ]
+
 
 def labelled(
     per_label: int | Mapping[str, int] = 50, *, styles: Mapping[str, tuple[str, ...]] = STYLES, **settings: Any
@@ -103,7 +118,7 @@ def labelled(
     _check_styles(styles)
     values = {"per_label": counts, "styles": {name: list(choices) for name, choices in styles.items()}}
     sized = partial(labelled, styles=styles, **settings)
-    return Recipe("labelled", values, partial(_per_label, counts, styles), sized, **settings)
+    return Recipe("labelled", values, partial(_per_label, counts), partial(_of_label, styles), sized, **settings)
 
 
 def varied(
@@ -131,7 +146,7 @@ def varied(
         "styles": {name: list(choices) for name, choices in styles.items()},
     }
     sized = partial(varied, vary=vary, styles=styles, **settings)
-    return Recipe("varied", values, partial(_recombined, n, vary, styles), sized, **settings)
+    return Recipe("varied", values, partial(_so_many, n), partial(_recombined, vary, styles), sized, **settings)
 
 
 def _check_styles(styles: Mapping[str, tuple[str, ...]]) -> None:
@@ -140,49 +155,58 @@ def _check_styles(styles: Mapping[str, tuple[str, ...]]) -> None:
         raise BadConfig(f"every style needs at least one value, got none for {empty}")
 
 
-def _per_label(
-    counts: int | Mapping[str, int], styles: Mapping[str, tuple[str, ...]], task: Task, rng: random.Random
-) -> list[Target]:
+def _per_label(counts: int | Mapping[str, int], task: Task) -> dict[str, int]:
     label = task.shape.label_field
     if label is None:
         raise BadConfig(
             f"recipe 'labelled' needs one categorical output, got {[each.name for each in task.shape.outputs]}",
             mend="Use the recipe 'varied'.",
         )
-    wanted = dict.fromkeys(label.labels, counts) if isinstance(counts, int) else counts
+    wanted = dict.fromkeys(label.labels, counts) if isinstance(counts, int) else dict(counts)
     unknown = sorted(wanted.keys() - set(label.labels))
     if unknown:
         raise BadConfig(f"per_label must name labels of {task.name}, got {unknown}")
-    return [
-        Target(name, {label.name: name}, style)
-        for name, count in wanted.items()
-        for style in _styles(styles, count, rng)
-    ]
+    return wanted
+
+
+def _of_label(styles: Mapping[str, tuple[str, ...]], task: Task, cell: str, place: int, seed: int) -> Target:
+    label = task.shape.label_field
+    assert label is not None  # asked for its quotas before
+    return Target(cell, {label.name: cell}, _style(styles, cell, place, seed))
+
+
+def _so_many(n: int, task: Task) -> dict[str, int]:
+    return {ALL: n}
 
 
 def _recombined(
-    n: int,
     vary: Callable[[Mapping[str, Any], random.Random], Mapping[str, Any]] | None,
     styles: Mapping[str, tuple[str, ...]],
     task: Task,
-    rng: random.Random,
-) -> list[Target]:
-    rows = [example.outputs for example in task.demos]
-    targets = []
-    for style in _styles(styles, n, rng):
-        if vary is None:
-            outputs: Mapping[str, Any] = {each.name: rng.choice(rows)[each.name] for each in task.shape.outputs}
-        else:
-            outputs = vary(rng.choice(rows), rng)
-        targets.append(Target("rows", dict(outputs), style))
-    return targets
+    cell: str,
+    place: int,
+    seed: int,
+) -> Target:
+    rng = random.Random(f"{seed}/{cell}/{place}")
+    rows = task.demos
+    if vary is None:
+        outputs: Mapping[str, Any] = {each.name: rng.choice(rows).outputs[each.name] for each in task.shape.outputs}
+    else:
+        outputs = vary(rng.choice(rows).outputs, rng)
+    return Target(cell, dict(outputs), _style(styles, cell, place, seed))
 
 
-def _styles(styles: Mapping[str, tuple[str, ...]], count: int, rng: random.Random) -> list[dict[str, str]]:
-    """`count` styles in which every attribute's values come as often as declared, to within one row."""
-    columns = {}
+def _style(styles: Mapping[str, tuple[str, ...]], cell: str, place: int, seed: int) -> dict[str, str]:
+    """The style at a place: among those before it, every attribute's values come as often as declared, to within one."""
+    style = {}
     for name, choices in styles.items():
-        column = [choices[place % len(choices)] for place in range(count)]
-        rng.shuffle(column)
-        columns[name] = column
-    return [{name: column[place] for name, column in columns.items()} for place in range(count)]
+        turn, at = divmod(place, len(choices))
+        style[name] = choices[_shuffled(len(choices), f"{seed}/{cell}/{name}/{turn}")[at]]
+    return style
+
+
+@lru_cache(maxsize=4096)
+def _shuffled(count: int, seed: str) -> tuple[int, ...]:
+    places = list(range(count))
+    random.Random(seed).shuffle(places)
+    return tuple(places)

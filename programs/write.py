@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from stillroom.signatures import Example, Field, Shape, Task
 
 from .plan import Decoding, Demo, Plan
-from .recipes import Recipe, Target
+from .recipes import ALL, Recipe, Target
 
-__all__ = ["writer", "writing_inputs"]
+__all__ = ["shows_demos", "writer", "writing_inputs"]
 
 STYLE = "style"
+SHOWN = 256  # plans with their demos that are kept at hand
 
 
 def writer(task: Task, program: Plan, recipe: Recipe) -> Plan:
@@ -39,16 +41,23 @@ def writer(task: Task, program: Plan, recipe: Recipe) -> Plan:
     return Plan(shape, program.model, instruction, format="json", decoding=decoding)
 
 
-def with_demos(plan: Plan, task: Task, target: Target, recipe: Recipe, draw: int) -> tuple[Plan, tuple[str, ...]]:
-    """The writer showing labelled rows like the target, and their ids; `draw` numbers the choice."""
-    rng = random.Random(f"{recipe.seed}/{target.cell}/{draw}")
-    alike = [example for example in task.demos if _cell(example, task) == target.cell] or list(task.demos)
-    shown = rng.sample(alike, min(recipe.demos, len(alike)))
-    # a demo has no declared style; its own length is what can be said of it truthfully
-    demos = tuple(
-        Demo(example.id, {**example.outputs, STYLE: _length(example)}, dict(example.inputs)) for example in shown
-    )
-    return replace(plan, demos=demos), tuple(example.id for example in shown)
+def shows_demos(plan: Plan, task: Task, recipe: Recipe) -> Callable[[str, int], Plan]:
+    """A function of (cell, draw) that gives the writer showing labelled rows of that cell; `draw` numbers the choice."""
+    alike: dict[str, list[Example]] = {}
+    for example in task.demos:
+        alike.setdefault(_cell(example, task), []).append(example)
+
+    @lru_cache(maxsize=SHOWN)  # rows that stand together share a plan, with its digest and its prompt's beginning
+    def shown(cell: str, draw: int) -> Plan:
+        rows = alike.get(cell) or list(task.demos)
+        picked = random.Random(f"{recipe.seed}/{cell}/{draw}").sample(rows, min(recipe.demos, len(rows)))
+        # a demo has no declared style; its own length is what can be said of it truthfully
+        demos = tuple(
+            Demo(example.id, {**example.outputs, STYLE: _length(example)}, dict(example.inputs)) for example in picked
+        )
+        return replace(plan, demos=demos)
+
+    return shown
 
 
 def writing_inputs(target: Target) -> dict[str, Any]:
@@ -58,7 +67,7 @@ def writing_inputs(target: Target) -> dict[str, Any]:
 
 def _cell(example: Example, task: Task) -> str:
     label = task.shape.label_field
-    return "rows" if label is None else str(example.outputs[label.name])
+    return ALL if label is None else str(example.outputs[label.name])
 
 
 def _length(example: Example) -> str:
@@ -68,9 +77,3 @@ def _length(example: Example) -> str:
 
 def _names(fields: Sequence[Field]) -> str:
     return " and ".join(each.name for each in fields)
-
-
-def emitted_values(task: Task, target: Target, written: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an emitted row: inputs as written, outputs as wanted."""
-    inputs = {each.name: written[each.name] for each in task.shape.inputs}
-    return {**inputs, **target.outputs}

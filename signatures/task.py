@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from stillroom.errors import BadConfig, BadData
 from stillroom.values import digest
 
-from .data import Cell, read_rows
-from .shape import Field, Shape, shape_of
+from .cells import settled
+from .data import read_rows
+from .shape import Shape, shape_of
 
 if TYPE_CHECKING:
     import dspy
@@ -213,7 +214,7 @@ class Task:
         rows: dict[str, Example] = {}
         conflicts, copies, number = 0, 0, 0
         for number, raw in read_rows(source):
-            values, found = self._settle(raw)
+            values, found = settled(raw, self.shape.inputs, self.shape.outputs, self.columns)
             if found:
                 problems += [f"row {number}, field {name!r}: {rule}" for name, rule in found]
                 continue
@@ -234,25 +235,6 @@ class Task:
                 f"{copies} of {number} {role} rows repeat another row's inputs and were left out ({conflicts} of them with other outputs)"
             )
         return rows
-
-    def _settle(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        values: dict[str, Any] = {}
-        missing: list[tuple[str, str]] = []
-        for each in self.shape.fields:
-            column = self.columns.get(each.name, each.name)
-            if column in raw:
-                values[each.name] = _convert(raw[column], each)
-            elif each.optional:
-                values[each.name] = None
-            else:
-                missing.append((each.name, f"column {column!r} is missing, the row has {sorted(raw)}"))
-        present = tuple(each for each in self.shape.fields if each.name in values)
-        empty = [
-            (each.name, "must not be empty, got ''")
-            for each in self.shape.inputs
-            if isinstance(values.get(each.name), str) and not values[each.name].strip()
-        ]
-        return values, missing + empty + self.shape.problems(values, present)
 
     def _check_sizes(self, splits: Mapping[Split, Sequence[Example]]) -> None:
         total = sum(map(len, splits.values()))
@@ -302,26 +284,4 @@ def _check_benchmarks(benchmarks: Any) -> None:
 def _normal(value: Any) -> Any:
     if isinstance(value, str):
         return " ".join(unicodedata.normalize("NFKC", value).casefold().split())
-    return value
-
-
-def _convert(value: Any, field: Field) -> Any:
-    """Bring a table's cell to the field's JSON type where that loses nothing; leave the rest for the check."""
-    kinds = {branch.get("type") for branch in field.schema.get("anyOf", [field.schema])}
-    if isinstance(value, Cell):
-        if value == "" and "null" in kinds:
-            return None
-        for kind, parse in (
-            ("integer", int),
-            ("number", float),
-            ("boolean", lambda text: {"true": True, "false": False}[text.lower()]),
-        ):
-            if kind in kinds:
-                try:
-                    return parse(value)
-                except (ValueError, KeyError):
-                    continue
-        return str(value)
-    if isinstance(value, float) and value.is_integer() and "integer" in kinds:
-        return int(value)
     return value

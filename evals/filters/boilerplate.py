@@ -249,7 +249,7 @@ class Echo:
         """One verdict per candidate, in order."""
         return [self._one(each.values, each.values) for each in batch]
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
     def verifier(self) -> Verifier:

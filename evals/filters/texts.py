@@ -71,7 +71,7 @@ class TextGate:
         """One verdict per candidate, in order."""
         return [self._values(each.values or {"text": each.text}, bool(each.values)) for each in batch]
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
     def verifier(self) -> Verifier:

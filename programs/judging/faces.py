@@ -80,6 +80,7 @@ class JudgeGate:
         doubt: Why the judge may not decide alone, or "".
         review: Under doubt: whether all rows go to review, or those the judge would have failed.
         certificate: Digest of the certificate that lets the judge decide, or "".
+        asks: That it asks models: rows of other blocks go on meanwhile.
     """
 
     judge: Judge
@@ -90,6 +91,7 @@ class JudgeGate:
     review: Literal["all", "failed"] = "all"
     certificate: str = ""
     by: ClassVar[By] = "judge"
+    asks: ClassVar[bool] = True
 
     @property
     def pin(self) -> str:
@@ -110,10 +112,12 @@ class JudgeGate:
         """One verdict per candidate, in order. Rows that did not parse are not asked about."""
         whole = [at for at, candidate in enumerate(batch) if not candidate.fault]
         opinions = self.judge.judge([self._row(batch[at]) for at in whole])
+        for at, opinion in zip(whole, opinions, strict=True):
+            batch[at].spent.append(opinion.cost.spent)
         found = {at: self._verdict(opinion) for at, opinion in zip(whole, opinions, strict=True)}
         return [found.get(at) or Verdict.fail(candidate.fault) for at, candidate in enumerate(batch)]
 
-    def keep(self, accepted: Sequence[Candidate]) -> None:
+    def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
 
     def _row(self, candidate: Candidate) -> dict[str, Any]:

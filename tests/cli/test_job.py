@@ -72,7 +72,7 @@ recipe = st.recipes.varied(7, vary=vary, styles={"tone": ("plain",)}, temperatur
     own, sized = job("emit", task).recipe, job("emit", task, "--n", 3).recipe
     assert dict(sized.settings) == {**own.settings, "n": 3}
     assert (sized.temperature, sized.attempts) == (0.5, 9)
-    assert sized.targets.args[1].__name__ == "vary"
+    assert sized.draw.args[0].__name__ == "vary"
 
 
 def test_quick_is_small_and_beside_the_real_run(tmp_path: Path):

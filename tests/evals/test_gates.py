@@ -189,7 +189,7 @@ def test_rows_that_say_what_demos_were_answered_with_do_not_fail():
     gate = clean(task)
     rng = random.Random(1)
     batch = []
-    for target in st.recipes.varied(n=30).targets(task, rng):
+    for target in st.recipes.varied(n=30).targets(task):
         text = f"Well, {target.outputs['quote']} it says on order {rng.randint(0, 10**6)}"
         batch.append(Candidate("rows/0/0", {"message": text, **target.outputs}, text, target.outputs))
     assert [verdict.why for verdict in gate.check(batch) if not verdict.passed] == []

@@ -1,0 +1,108 @@
+"""One answer of a plan, with all that can go wrong with it told apart.
+
+An answer that is not in its format is mended (json-repair, inside the format's
+reader) or asked for once more with the error shown. What was empty, cut off or
+refused would be so again: it is not asked for a second time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from stillroom.engines import Engine, served_version
+from stillroom.evals.filters.boilerplate import refuses
+from stillroom.ledger import Spent
+from stillroom.programs.plan import Plan
+from stillroom.signatures import Unparsed
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Request, Response
+
+__all__ = ["Reply", "ask"]
+
+SHOWN = 400  # characters of an error that are shown to the model
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of asking.
+
+    Attributes:
+        outputs: The plan's outputs, or None.
+        fault: Why there are none, or "".
+        malformed: Whether the fault is one of form, so that another try may do better.
+        text: What was written, as it was.
+        finish: Why the model stopped.
+        spent: What each call has cost.
+        repaired: Whether the JSON had to be mended.
+        reasked: Whether it was asked for a second time.
+        served: The version that an endpoint says it answered with, or "".
+    """
+
+    outputs: dict[str, Any] | None
+    fault: str
+    malformed: bool
+    text: str
+    finish: str
+    spent: tuple[Spent, ...]
+    repaired: bool = False
+    reasked: bool = False
+    served: str = ""
+
+
+async def ask(engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int | None, *, reask: bool = True) -> Reply:
+    """Ask `plan` about `inputs`.
+
+    Raises:
+        EngineError: If a call failed for good.
+        BudgetExceeded: From a metered engine, when a call does not fit.
+    """
+    request = plan.render(inputs, seed=seed)
+    response = await engine.acomplete(request)
+    reply = _read(plan, response)
+    if not (reply.malformed and reask):
+        return reply
+    second = _read(plan, await engine.acomplete(_again(request, reply)))
+    return replace(second, spent=reply.spent + second.spent, reasked=True)
+
+
+def _read(plan: Plan, response: Response) -> Reply:
+    text, finish = response.message.text or "", response.finish_reason
+    usage = response.usage
+    spent = (Spent(1, usage.input_tokens or 0, usage.output_tokens or 0),)
+    try:
+        outputs = plan.read(response)
+    except Unparsed as error:
+        fault, malformed = _fault(str(error), text, finish)
+        return Reply(None, fault, malformed, text, finish, spent, served=served_version(response))
+    repaired = plan.format == "json" and not _is_json(text)
+    return Reply(outputs, "", False, text, finish, spent, repaired, served=served_version(response))
+
+
+def _fault(error: str, text: str, finish: str) -> tuple[str, bool]:
+    """What to say of an answer that did not parse, and whether it is only its form that is wrong."""
+    if finish == "content_filter":
+        return "the endpoint's filter stopped the answer", False
+    if finish == "length" or not text.strip():
+        return error, False
+    refused = refuses(text)
+    return (error, True) if refused.passed else (refused.why, False)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _again(request: Request, reply: Reply) -> Request:
+    """The same request with the answer that did not fit, and what was wrong with it."""
+    from dspy.lm15 import Message
+
+    complaint = f"That answer does not fit: {reply.fault[:SHOWN]}\nGive the whole answer again, in the form asked for."
+    return replace(request, messages=(*request.messages, Message.assistant(reply.text), Message.user(complaint)))

@@ -1,0 +1,67 @@
+"""Run a coroutine from code that is not one."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end on an event loop of its own, uvloop's where it is installed.
+
+    Where a loop runs in this thread already (a notebook), another thread has to do it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run(work)
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def apart() -> None:
+        try:
+            done.append(_run(work))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=apart, name="stillroom-flow")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=_factory()) as runner, _settled_heap():
+        return runner.run(work)
+
+
+@contextmanager
+def _settled_heap() -> Iterator[None]:
+    """Keep the garbage collector from looking at what was there before, again and again: it took a quarter of the CPU."""
+    if gc.get_freeze_count():  # somebody else has settled it
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
