@@ -56,12 +56,16 @@ class Engine(ABC):
         supports_scores: Whether `score` works.
         supported_params: Sampling settings that are honoured; DSPy asks.
         charges_unanswered: Whether a request whose answer was never seen may still be billed.
+        calls_per_request: As how many calls one request may be billed while nothing fails: 2 where
+            stragglers are asked a second time. What an answer took on top of its own call stands
+            in its `provider_data` as `unanswered_tries`.
     """
 
     model: str
     licence: str = "unknown"
     max_concurrency: int = 32
     charges_unanswered: bool = True
+    calls_per_request: int = 1
     supports_response_schema: bool = True
     supports_regex: bool = False
     supports_scores: bool = False

@@ -1,5 +1,6 @@
 """OpenAI-compatible endpoints."""
 
-from .engine import HttpEngine, key_from_environment
+from ._endpoint import Endpoint, key_from_environment
+from .engine import HttpEngine
 
-__all__ = ["HttpEngine", "key_from_environment"]
+__all__ = ["Endpoint", "HttpEngine", "key_from_environment"]

@@ -4,24 +4,52 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stillroom.errors import EngineBusy, EngineError, EngineRefused
 
-from ._retry import RETRIED, retry_after
+from ._retry import RETRIED
 
-__all__ = ["NoSuchPath", "Said", "TurnedAway", "Unreachable", "carries_error", "failure", "reason"]
+__all__ = [
+    "Down",
+    "Filtered",
+    "NoSuchPath",
+    "Said",
+    "TurnedAway",
+    "Unanswered",
+    "Unreachable",
+    "carries_error",
+    "failure",
+    "reason",
+]
 
 # asked for in these words by OpenAI, vLLM and llama.cpp
 TOO_LONG = re.compile(r"context_length_exceeded|context (length|window|size)", re.IGNORECASE)
 
 
-class Unreachable(EngineBusy):
+class Unanswered(EngineBusy):
+    """It was sent, and no answer that could be read came back: it may have been charged."""
+
+
+class Down(EngineBusy):
+    """The endpoint serves nobody just now, whatever was asked of it."""
+
+
+class Unreachable(Down):
     """No connection came about: nothing was sent and nothing charged."""
 
 
-class TurnedAway(EngineBusy):
-    """429 or 503: the endpoint has more than it can do."""
+class TurnedAway(Down):
+    """429, 503 or 529: the endpoint has more than it can do."""
+
+
+class Filtered(EngineRefused):
+    """Its filter refused the prompt: an answer of a kind, and not a fault of the endpoint."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"the endpoint's filter refused the prompt: {words}")
+        self.words = words
 
 
 class NoSuchPath(EngineRefused):
@@ -53,6 +81,10 @@ class Said:
         return cls((line.replace(key, "***") if key else line)[:300], code)
 
 
+# the statuses that speak of the endpoint and not of the one request; 529 is Anthropic's "overloaded"
+KINDS: Mapping[int, type[EngineBusy]] = {429: TurnedAway, 503: TurnedAway, 529: TurnedAway, 502: Down}
+
+
 def carries_error(raw: bytes) -> bool:
     """Tell whether a 200 is an error in an envelope of success, as gateways send it."""
     if b'"error"' not in raw or b'"choices"' in raw:
@@ -64,10 +96,13 @@ def carries_error(raw: bytes) -> bool:
     return isinstance(data, dict) and bool(data.get("error"))
 
 
-def failure(host: str, status: int, said: Said, wish: str | None, *, with_key: bool) -> EngineError:
-    """Sort an answer that is not a chat completion into its error; `wish` is its Retry-After."""
+def failure(host: str, status: int, said: Said, wish: float | None, *, with_key: bool) -> EngineError:
+    """Sort an answer that is not a chat completion into its error.
+
+    `wish` is the wait that it asks for, in seconds.
+    """
     if status == 200:
-        status = said.code if isinstance(said.code, int) and 400 <= said.code < 600 else 502
+        status = said.code if isinstance(said.code, int) and 400 <= said.code < 600 else 500
     got = f"got {status}{f': {said.words}' if said.words else ''}"
     if status in (401, 403):
         whose = "the key" if with_key else "a request without a key"
@@ -77,9 +112,10 @@ def failure(host: str, status: int, said: Said, wish: str | None, *, with_key: b
         )
     if status == 402 or said.code == "insufficient_quota":
         return EngineRefused(f"{host} must have credit left, {got}", mend="Pay, or use another key.")
+    if status == 400 and said.code == "content_filter":
+        return Filtered(said.words)
     if status in RETRIED:
-        kind = TurnedAway if status in (429, 503) else EngineBusy
-        return kind(f"{host} must answer, {got}", retry_after=retry_after(wish))
+        return KINDS.get(status, EngineBusy)(f"{host} must answer, {got}", retry_after=wish)
     if status in (404, 405):
         mend = "Check the model name, and that the URL ends in /v1."
         return NoSuchPath(f"{host} must serve the model at this address, {got}", mend=mend)

@@ -29,17 +29,21 @@ class Backoff:
     cap: float = 60.0
 
     def wait(self, attempt: int, wish: float | None, rng: Random) -> float | None:
-        """Seconds to wait after try number `attempt` (from 0), or `None` to give up.
+        """Seconds to wait after try number `attempt` (from 0), or `None` to give up."""
+        if attempt >= self.retries or (wish or 0.0) > self.cap:
+            return None
+        return self.pause(attempt, wish, rng)
+
+    def pause(self, attempt: int, wish: float | None, rng: Random) -> float:
+        """Seconds to wait after try number `attempt` (from 0), however many there were.
 
         `wish` is what the endpoint asked for; the jitter comes on top of it, so
         that callers turned away together do not come back together. A small wish says
         that the endpoint soon has room, so it makes the jitter small as well.
         """
         wish = wish or 0.0
-        if attempt >= self.retries or wish > self.cap:
-            return None
         base = min(wish, self.base) or self.base
-        return wish + rng.uniform(0.0, min(self.cap, base * 2.0**attempt))
+        return wish + rng.uniform(0.0, min(self.cap, base * 2.0 ** min(attempt, 60)))
 
 
 def retry_after(header: str | None, now: datetime | None = None) -> float | None:

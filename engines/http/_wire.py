@@ -12,14 +12,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stillroom.errors import BadConfig, EngineBusy, EngineRefused
+from stillroom.errors import BadConfig, EngineRefused
+
+from ._failures import Unanswered
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["GUIDES", "ChatWire"]
+__all__ = ["GUIDES", "ChatWire", "filtered", "parse"]
 
 CONSTRAINTS = ("regex", "grammar")
+TOLD = ("id", "model", "system_fingerprint", "service_tier")
+_spell = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 # how a server of each make takes a regex or a grammar beside OpenAI's own fields
 GUIDES: Mapping[str, str] = {
@@ -57,9 +61,11 @@ class ChatWire:
         self._dialect = OpenAIChatLM(
             api_key="unused", base_url="http://unused", compat=compat, transport=_NoTransport()
         )
+        self._by_model = bool(compat.model_overrides)  # whether the model's name decides how a field is called
+        self._last: tuple[object, bytes] = (None, b"")
 
-    def body(self, request: Request) -> bytes:
-        """Write `request` as a JSON body.
+    def fields(self, request: Request) -> dict[str, Any]:
+        """Write `request` as the fields of a Chat Completions body.
 
         Raises:
             EngineRefused: If the endpoint was not declared to take all that it asks for.
@@ -69,41 +75,58 @@ class ChatWire:
 
         try:
             validate_request(request)
-            request = self._declared(replace(request, model=self._model))
+            request = self._declared(replace(request, model=self._model) if self._by_model else request)
             config = request.config
             if config.reasoning or config.cache or config.probabilities or config.tool_choice:
                 self._dialect.plan(request, policy="refuse")  # these are what lm15 would drop or bend
-            written: bytes = self._dialect.build_request(request, stream=False).body
+            # what `build_request` writes as its body; it would go on to sign a request that is never sent
+            written: dict[str, Any] = self._dialect._payload(request, stream=False)
         except (LM15Error, TypeError, ValueError) as error:
             raise EngineRefused(f"the request cannot be written for this endpoint: {error}") from error
+        written["model"] = self._model
         return written
 
-    def response(self, raw: bytes, request: Request, model: str, most_tokens_in: int) -> Response:
-        """Read a body as the answer to `request`, of `model`.
+    def body(self, request: Request) -> bytes:
+        """Write `request` as a JSON body. Raises `EngineRefused` as `fields` does."""
+        last, body = self._last  # a call is counted for its reservation, then sent: written once
+        if last is request:
+            return body
+        try:
+            body = _spell(self.fields(request)).encode()
+        except (TypeError, ValueError) as error:  # a lone surrogate, a value that is no JSON
+            raise EngineRefused(f"the request cannot be written as JSON: {error}") from error
+        self._last = (request, body)
+        return body
+
+    def response(self, data: dict[str, Any], request: Request, model: str, most_tokens_in: int) -> Response:
+        """Read what `parse` gave as the answer to `request`, of `model`.
 
         Usage that the server does not report is estimated from above (bytes) and flagged
         `usage_estimated` in `provider_data`, beside the server's own `model`, `system_fingerprint`,
         `service_tier` and `id`.
 
         Raises:
-            EngineBusy: If it is not a complete answer.
+            Unanswered: If it is not a complete answer.
         """
         from dspy.lm15 import LM15Error, Usage, response_from_openai_chat
 
-        data = _answer(raw)
+        told = {name: data[name] for name in TOLD if data.get(name)}
         try:
             # without the schema: with it lm15 turns an answer made of labels into data that plans and DSPy cannot read
-            answer = response_from_openai_chat(data, model=self._model, choice=0)
+            answer = response_from_openai_chat({**data, "model": model}, choice=0)
         except (LM15Error, TypeError, ValueError, AttributeError, KeyError) as error:
-            raise EngineBusy(
+            raise Unanswered(
                 f"the endpoint must answer with a chat completion, got one that cannot be read ({error})"
             ) from error
-        told = {name: data[name] for name in ("id", "model", "system_fingerprint", "service_tier") if data.get(name)}
+        kept = answer.provider_data  # a copy of the whole body; making another `Response` to replace it costs 4 us
+        kept.clear()
+        kept.update(told)
         usage = answer.usage
-        if usage.input_tokens is None or usage.output_tokens is None:
-            told["usage_estimated"] = True
-            usage = Usage(input_tokens=most_tokens_in, output_tokens=_most_tokens_out(answer, request))
-        return replace(answer, model=model, usage=usage, provider_data=told)
+        if usage.input_tokens is not None and usage.output_tokens is not None:
+            return answer
+        kept["usage_estimated"] = True
+        usage = Usage(input_tokens=most_tokens_in, output_tokens=_most_tokens_out(answer, request))
+        return replace(answer, usage=usage)
 
     def _declared(self, request: Request) -> Request:
         """Hand constraints and `top_k` to the fields this server has for them, or refuse."""
@@ -143,13 +166,17 @@ class _NoTransport:
         raise RuntimeError("the wire writes and reads; it never sends")
 
 
-def _answer(raw: bytes) -> dict[str, Any]:
-    """Parse a body and check that it holds a choice; drop a usage that is not one."""
+def parse(raw: bytes) -> dict[str, Any]:
+    """Parse a body and check that it holds a choice; drop a usage that is not one.
+
+    Raises:
+        Unanswered: If it does not.
+    """
     try:
         data = json.loads(raw)
     except ValueError as error:
         what = "an HTML page" if raw.lstrip()[:1] == b"<" else f"{len(raw)} bytes that are not"
-        raise EngineBusy(f"the endpoint must answer with JSON, got {what}", mend="Does the URL end in /v1?") from error
+        raise Unanswered(f"the endpoint must answer with JSON, got {what}", mend="Does the URL end in /v1?") from error
     choices = data.get("choices") if isinstance(data, dict) else None
     if not (
         isinstance(choices, list)
@@ -157,12 +184,26 @@ def _answer(raw: bytes) -> dict[str, Any]:
         and isinstance(choices[0], dict)
         and isinstance(choices[0].get("message"), dict)
     ):
-        raise EngineBusy("the endpoint must answer with a chat completion, got JSON without a choice")
+        raise Unanswered("the endpoint must answer with a chat completion, got JSON without a choice")
+    if choices[0].get("finish_reason") == "error":  # OpenRouter, when the provider behind it failed half way
+        raise Unanswered("the endpoint must answer in full, got an answer that an error cut short")
     usage = data.get("usage")
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else [None]
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
+    if not (
+        isinstance(usage, dict) and _is_count(usage.get("prompt_tokens")) and _is_count(usage.get("completion_tokens"))
+    ):
         data["usage"] = None
     return data
+
+
+def filtered(words: str) -> dict[str, Any]:
+    """The answer that an endpoint's filter gave by refusing the prompt (a 400 of code `content_filter`): none, unpaid."""
+    message = {"role": "assistant", "content": None, "refusal": words}
+    choice = {"index": 0, "message": message, "finish_reason": "content_filter"}
+    return {"choices": [choice], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def _most_tokens_out(answer: Response, request: Request) -> int:

@@ -1,53 +1,45 @@
-"""Any OpenAI-compatible endpoint, through one connection pool on a background event loop."""
+"""Any OpenAI-compatible endpoint, asked from the caller's own event loop."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import Future
 from random import Random
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
 
 from stillroom.engines.contract import Engine
-from stillroom.errors import BadConfig, EngineBusy, EngineError, EngineRefused
+from stillroom.errors import BadConfig, EngineError
 
-from ._failures import NoSuchPath, Said, TurnedAway, Unreachable, carries_error, failure, reason
-from ._pool import LOOPBACK, Pool
+from ._endpoint import Endpoint
+from ._hedge import Straggling
+from ._line import Line, Manners
+from ._lines import Lines
+from ._rates import Rates
 from ._retry import Backoff
+from ._served import Served
 from ._wire import ChatWire
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["HttpEngine", "key_from_environment"]
-
-
-def key_from_environment(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Find the key for `url`: STILLROOM_HTTP_KEY, else OPENAI_API_KEY.
-
-    The second was not made for this endpoint, so it travels only over https or to this machine.
-
-    Raises:
-        BadConfig: If `url` is not one of an endpoint.
-    """
-    parts = _endpoint(url)
-    own = environ.get("STILLROOM_HTTP_KEY")
-    if own or not (parts.scheme == "https" or parts.hostname in LOOPBACK):
-        return own or None
-    return environ.get("OPENAI_API_KEY") or None
+__all__ = ["HttpEngine"]
 
 
 class HttpEngine(Engine):
     """Answer requests at `base_url` + "/chat/completions".
 
-    Failures worth another try (429, 5xx, lost connections, timeouts, answers that are
-    not chat completions) are tried again with growing, jittered waits that honour
-    Retry-After; then they are `EngineBusy`. What will not change is `EngineRefused`
-    at once. The key appears in no message, repr or log.
+    As many requests are under way as the endpoint takes, up to `max_concurrency`: fewer when it
+    refuses, fails or slows down. Failures worth another try (429, 5xx, lost connections, timeouts,
+    answers that are not chat completions) are tried again with growing, jittered waits that
+    honour Retry-After; then they are `EngineBusy`. While an endpoint that has answered before is down, rows
+    wait for it and one at a time asks whether it is back. What will not change is `EngineRefused` at
+    once. The key appears in no message, repr or log.
+
+    `provider_data` of an answer holds what the endpoint says of itself (`model`, `id`,
+    `system_fingerprint`, `service_tier`), `usage_estimated` where it keeps no count, and
+    `unanswered_tries`: how many requests were sent for this answer on top of the one that was
+    answered (timeouts, lost connections, hedges). Each may be on the bill as well.
 
     Args:
         base_url: Up to and with the version, `http://host:port/v1`. A query is sent
@@ -56,7 +48,15 @@ class HttpEngine(Engine):
         api_key: Sent as a bearer token; `None` sends none.
         timeout: Seconds for one try.
         retries: Further tries after the first.
-        max_concurrency: Requests under way at once.
+        patience: Seconds that a request waits for an endpoint that was up and is down.
+        max_concurrency: Requests under way at once, at the most.
+        requests_per_minute: Sent evenly at this rate; `None`: as fast as it takes them.
+        tokens_per_minute: Prompt and answer, likewise.
+        hedge_after: Ask a second time when an answer is later than so many seconds, or than a
+            percentile of the latencies of late ("p95"); `None`: never. The first answer counts,
+            the other is paid for all the same.
+        serves: Ids the endpoint may answer under, `*` standing for anything; none: the
+            one it answers under first. Another one is `EngineRefused`, and so is all after it.
         backoff: Ceiling of the first wait between tries, in seconds.
         digest: What the model string ends in. An endpoint may change what it serves
             without notice, hence `live`; name a revision that you pin yourself to
@@ -81,7 +81,12 @@ class HttpEngine(Engine):
         api_key: str | None = None,
         timeout: float = 60.0,
         retries: int = 5,
+        patience: float = 600.0,
         max_concurrency: int = 64,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        hedge_after: float | str | None = None,
+        serves: Sequence[str] = (),
         backoff: float = 0.5,
         digest: str = "live",
         guided: str | None = None,
@@ -91,37 +96,58 @@ class HttpEngine(Engine):
         licence: str = "unknown",
         rng: Random | None = None,
     ) -> None:
-        parts = _endpoint(base_url)
-        _check_settings(model_name, api_key, timeout=timeout, backoff=backoff, retries=retries, slots=max_concurrency)
-        self.host = parts.netloc
-        self.model = f"{parts.scheme}/{self.host}/{model_name}@{digest}"
+        endpoint = Endpoint(base_url, api_key, timeout)
+        _check(model_name, serves, retries=retries, slots=max_concurrency)
+        _check_seconds(patience=patience, backoff=backoff)
+        _check_rates(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
+        self.host = endpoint.host
+        self.model = f"{endpoint.scheme}/{self.host}/{model_name}@{digest}"
         self.model_name = model_name
         self.max_concurrency = max_concurrency
+        self.calls_per_request = 1 if hedge_after is None else 2
         self.supports_response_schema = supports_response_schema
         self.supports_function_calling = supports_function_calling
         self.supports_regex = guided is not None
         self.licence = licence
         self.supported_params = _params(guided is not None, supports_function_calling)
-        dialect = dialect or ("openai" if parts.hostname == "api.openai.com" else "vllm")
-        self._wire = ChatWire(
-            model_name, dialect=dialect, guided=guided, schema=supports_response_schema, tools=supports_function_calling
+        wire = ChatWire(
+            model_name,
+            dialect=dialect or ("openai" if endpoint.name == "api.openai.com" else "vllm"),
+            guided=guided,
+            schema=supports_response_schema,
+            tools=supports_function_calling,
         )
-        self._parts = parts
-        self._key = api_key or None
-        self._timeout = timeout
-        self._backoff = Backoff(retries, backoff)
-        self._rng = rng or Random()
-        self._pool = Pool(parts, self._key, timeout, max_concurrency)
-        self._reached = False
-        self._end = weakref.finalize(self, self._pool.close)
+        manners = Manners(
+            model=self.model,
+            most=max_concurrency,
+            backoff=Backoff(retries, backoff),
+            patience=patience,
+            rates=Rates(requests_per_minute, tokens_per_minute),
+            served=Served(self.host, serves),
+            straggling=None if hedge_after is None else Straggling(hedge_after),
+            rng=rng or Random(),
+        )
+        self._endpoint, self._wire, self._manners = endpoint, wire, manners
+        self._lines = Lines(lambda: Line(endpoint, wire, manners))
+        self._end = weakref.finalize(self, self._lines.close)
 
     def __repr__(self) -> str:
         return f"HttpEngine({self.model!r})"
 
+    @property
+    def served(self) -> str | None:
+        """The model id that the endpoint answers under; `None` before the first answer that has one."""
+        return self._manners.served.first
+
+    async def acomplete(self, request: Request) -> Response:
+        """Answer `request` on the running loop. Raises `EngineError`."""
+        return await (await self._lines.here()).ask(request)
+
     def submit(self, request: Request) -> Future[Response]:
-        """Send `request` from the background loop; cancelling the future drops the connection."""
+        """Send `request` from a background loop; cancelling the future drops the connection."""
         try:
-            return self._pool.run(self._answer(self._wire.body(request), request))
+            self._wire.body(request)  # what cannot be written fails before anything starts
+            return self._lines.run(self.acomplete(request))
         except EngineError as error:
             failed: Future[Response] = Future()
             failed.set_exception(error)
@@ -137,7 +163,7 @@ class HttpEngine(Engine):
             EngineBusy: If it cannot be reached or does not answer in JSON.
             EngineRefused: If it does not accept the key, or lists models without this one.
         """
-        return self._pool.run(self._check()).result()
+        return self._lines.run(self._check()).result()
 
     def count_tokens(self, request: Request) -> int:
         """An upper bound of the prompt's tokens: the bytes of all that is sent, tools and schema with it."""
@@ -147,106 +173,31 @@ class HttpEngine(Engine):
         """Drop what is under way, close the connections and end the background thread."""
         self._end()
 
-    async def _answer(self, body: bytes, request: Request) -> Response:
-        attempt = 0
-        while True:
-            try:
-                async with self._pool.slots as slots:  # given back while waiting: others may be luckier
-                    raw = await self._send("POST", "/chat/completions", body)
-                    answer = self._wire.response(raw, request, self.model, len(body))
-                    slots.answered(refused=False)
-                    return answer
-            except EngineBusy as error:
-                self._pool.slots.answered(refused=isinstance(error, TurnedAway))
-                if isinstance(error, Unreachable) and not self._reached:
-                    raise  # where nothing ever answered: say so now, not after all the tries
-                wait = self._backoff.wait(attempt, error.retry_after, self._rng)
-                if wait is None:
-                    raise
-            await asyncio.sleep(wait)
-            attempt += 1
-
     async def _check(self) -> tuple[str, ...]:
-        try:
-            raw = await self._send("GET", "/models", None)
-        except NoSuchPath:
-            return ()
-        try:
-            entries = json.loads(raw)["data"]
-            names = tuple(str(entry["id"]) for entry in entries)
-        except (ValueError, TypeError, KeyError) as error:
-            raise EngineBusy(
-                f"{self.host} must list its models as JSON, got something else", mend="Does the URL end in /v1?"
-            ) from error
-        if names and not {self.model_name, f"{self.model_name}:latest"} & set(names):
-            shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            raise EngineRefused(f"{self.host} does not serve {self.model_name!r}", mend=f"It serves {shown}.")
-        return names
-
-    async def _send(self, method: str, path: str, body: bytes | None) -> bytes:
-        """One try: the body of a 200, or the right error."""
-        import aiohttp
-
-        try:
-            async with self._pool.session().request(
-                method, self._url(path), data=body, proxy=self._pool.proxy, allow_redirects=False
-            ) as reply:
-                raw = await reply.read()
-        except aiohttp.ClientSSLError as error:
-            raise EngineRefused(f"{self.host} must have a certificate that can be trusted ({reason(error)})") from error
-        except aiohttp.ClientConnectorError as error:
-            mend = "Start the server, or correct the URL."
-            raise Unreachable(
-                f"endpoint must be reachable, got no connection to {self.host} ({reason(error)})", mend=mend
-            ) from error
-        except TimeoutError as error:
-            raise EngineBusy(
-                f"{self.host} must answer within {self._timeout:g} s, got nothing", mend="Raise timeout=."
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            lost = f"{self.host} must answer in full, got a lost connection ({type(error).__name__})"
-            raise EngineBusy(lost) from None  # aiohttp spells out the URL, and a query may hold a secret
-        self._reached = True
-        if reply.status == 200 and not carries_error(raw):
-            return raw
-        said = Said.read(raw, self._key)
-        raise failure(self.host, reply.status, said, reply.headers.get("Retry-After"), with_key=bool(self._key))
-
-    def _url(self, path: str) -> str:
-        query = f"?{self._parts.query}" if self._parts.query else ""
-        return f"{self._parts.scheme}://{self.host}{self._parts.path.rstrip('/')}{path}{query}"
+        line = await self._lines.here()
+        return await self._endpoint.models(line.session, self.model_name)
 
 
-def _endpoint(url: str) -> SplitResult:
-    mend = "For example http://localhost:8000/v1."
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:  # a port that is not a number, brackets that do not close
-        raise BadConfig(f"an endpoint must be http(s)://host[:port]/path, got one with {error}", mend=mend) from error
-    if "@" in parts.netloc:
-        raise BadConfig(
-            "the URL of an endpoint must not carry a password, got one that does",
-            mend="Pass api_key= or set STILLROOM_HTTP_KEY.",
-        )
-    if not sound or parts.fragment:
-        raise BadConfig(f"an endpoint must be http(s)://host[:port]/path, got {url.partition('?')[0]!r}", mend=mend)
-    return parts
-
-
-def _check_settings(
-    model_name: str, key: str | None, *, timeout: float, backoff: float, retries: int, slots: int
-) -> None:
+def _check(model_name: str, serves: Sequence[str], *, retries: int, slots: int) -> None:
     if not model_name:
         mend = "Write it after a #, as in http://localhost:8000/v1#qwen2.5."
         raise BadConfig(f"an endpoint needs a model name, got {model_name!r}", mend=mend)
-    if not (timeout > 0 and backoff >= 0):
-        raise BadConfig(f"timeout must be above 0 and backoff at least 0, got {timeout!r} and {backoff!r}")
+    if isinstance(serves, str) or not all(isinstance(each, str) and each for each in serves):
+        raise BadConfig(f"serves must be a list of model ids, got {serves!r}")
     if not (isinstance(retries, int) and retries >= 0 and isinstance(slots, int) and slots >= 1):
         raise BadConfig(f"retries must be at least 0 and max_concurrency at least 1, got {retries!r} and {slots!r}")
-    if key is not None and not (key.isascii() and key.isprintable()):
-        mend = "Look for a line break or a quote in it."
-        raise BadConfig("a key must be printable ASCII, got one that is not", mend=mend)
+
+
+def _check_seconds(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value >= 0:
+            raise BadConfig(f"{name} must be at least 0 seconds, got {value!r}")
+
+
+def _check_rates(**settings: float | None) -> None:
+    for name, value in settings.items():
+        if value is not None and not value > 0:
+            raise BadConfig(f"{name} must be above 0, got {value!r}", mend="Leave it out for no limit.")
 
 
 def _params(guided: bool, tools: bool) -> frozenset[str]:

@@ -41,9 +41,16 @@ class Endpoint:
         self.most = 0
         self.room: int | None = None
         self.delay = 0.0
+        self.delays: deque[float] = deque()  # of the next requests, before `delay` holds again
         self.turned_away = 0
-        self._busy = 0
+        self.name = "tiny-2026"
+        self.allowance: dict[str, str] = {}
+        self.finish = "stop"
         self.port = 0
+        self._busy = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
 
     @property
     def url(self) -> str:
@@ -52,6 +59,29 @@ class Endpoint:
     def fail(self, *faults: Fault) -> None:
         """Put `faults` in line, one for each coming request."""
         self.faults.extend(faults)
+
+    def go_down(self) -> None:
+        """Listen no more: who comes finds nobody."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._unlisten(), self._loop).result(10)
+
+    def come_back(self) -> None:
+        """Listen again, at the same port."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+
+    async def _unlisten(self) -> None:
+        assert self._runner is not None
+        assert self._site is not None
+        await self._site.stop()
+        if self._runner.server is not None:
+            await self._runner.server.shutdown(0.1)  # those that are kept alive as well
+
+    async def _listen(self) -> None:
+        assert self._runner is not None
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -64,8 +94,9 @@ class Endpoint:
         self._busy += 1
         self.most = max(self.most, self._busy)
         try:
-            if self.delay:
-                await asyncio.sleep(self.delay)
+            delay = self.delays.popleft() if self.delays else self.delay
+            if delay:
+                await asyncio.sleep(delay)
             return await self._reply(request, body)
         finally:
             self._busy -= 1
@@ -94,17 +125,17 @@ class Endpoint:
             return await self._fail(request, self.faults.popleft())
         if body["messages"][-1]["content"] == "refuse this":
             return _error(400, "this message is not allowed")
-        return web.json_response(self._answer(body))
+        return web.json_response(self._answer(body), headers=self.allowance)
 
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
         text = f"echo: {body['messages'][-1]['content']}"
         message = self.say(body) if self.say else {"content": text}
-        choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
+        choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": self.finish}
         if message.get("tool_calls"):
             choice["finish_reason"] = "tool_calls"
         if body.get("logprobs"):
             choice["logprobs"] = {"content": [{"token": "echo", "logprob": -0.25, "bytes": None, "top_logprobs": []}]}
-        answer = {"id": "chat-1", "model": "tiny-2026", "system_fingerprint": "fp_7", "choices": [choice]}
+        answer = {"id": "chat-1", "model": self.name, "system_fingerprint": "fp_7", "choices": [choice]}
         if self.usage:
             answer["usage"] = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
         return answer
@@ -139,18 +170,16 @@ def fault() -> type[Fault]:
 def endpoint() -> Iterator[Endpoint]:
     """A fresh endpoint on a free port."""
     served = Endpoint()
-    loop = asyncio.new_event_loop()
+    loop = served._loop = asyncio.new_event_loop()
     started = threading.Event()
 
     async def start() -> web.AppRunner:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", served.chat)
         app.router.add_get("/v1/models", served.list_models)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        runner = served._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        served.port = runner.addresses[0][1]
+        await served._listen()
         return runner
 
     def serve() -> None:

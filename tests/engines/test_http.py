@@ -263,7 +263,9 @@ def test_a_wrong_key_is_refused_without_showing_it(endpoint: Any, caplog: pytest
             call()
         assert "STILLROOM_HTTP_KEY" in caught.value.mend
         assert SECRET not in "".join(traceback.format_exception(caught.value))
-    assert SECRET not in caplog.text + repr(engine) + repr(engine._pool) + repr(vars(engine._wire))
+    assert SECRET not in caplog.text + repr(engine) + repr(engine._endpoint) + repr(vars(engine._wire)) + repr(
+        vars(engine._lines)
+    ) + repr(engine._manners)
     assert len(endpoint.sent) == 1
     engine.close()
 
@@ -348,7 +350,7 @@ def test_an_endpoint_with_little_room_gets_fewer_at_once(endpoint: Any) -> None:
     answers = engine.complete_many([ask(str(i)) for i in range(150)])
     assert [answer.text for answer in answers] == [f"echo: {i}" for i in range(150)]  # type: ignore[union-attr]
     assert endpoint.turned_away > 0
-    assert engine._pool.slots.limit < 32
+    assert max(engine._lines.limits()) < 32
     engine.close()
 
 

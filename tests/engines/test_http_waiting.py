@@ -1,4 +1,4 @@
-"""Waits between tries, Retry-After, and how many requests are sent at once."""
+"""Waits between tries, and what an endpoint says of how long they should be."""
 
 from __future__ import annotations
 
@@ -8,18 +8,6 @@ from random import Random
 import pytest
 
 from stillroom.engines.http._retry import Backoff, retry_after
-from stillroom.engines.http._slots import Slots
-
-
-def test_slots_shrink_and_grow_between_one_and_most() -> None:
-    """Never to none, never above what the caller allowed."""
-    slots = Slots(8)
-    for _ in range(200):
-        slots.answered(refused=True)
-    assert slots.limit == 1
-    for _ in range(200):
-        slots.answered(refused=False)
-    assert slots.limit == 8
 
 
 @pytest.mark.parametrize(

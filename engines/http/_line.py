@@ -1,0 +1,189 @@
+"""The line from one event loop to an endpoint: tries, until there is an answer or no sense in another try."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field, replace
+from random import Random
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from stillroom.errors import EngineBusy, EngineRefused
+
+from ._breaker import Breaker
+from ._endpoint import Endpoint
+from ._failures import Down, Filtered, Unanswered, Unreachable
+from ._gate import Gate, closed
+from ._hedge import Straggling, hedged
+from ._limit import Limit
+from ._rates import Rates
+from ._retry import Backoff
+from ._served import Served
+from ._wire import ChatWire, filtered, parse
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Request, Response
+
+__all__ = ["Line", "Manners"]
+
+BYTES_A_TOKEN = 4.0
+
+
+@dataclass
+class Manners:
+    """How an engine treats its endpoint, and what it knows of it: shared by its lines.
+
+    Attributes:
+        model: The engine's model string.
+        most: Requests under way at once, on each loop.
+        backoff: Between the tries of one request.
+        patience: Seconds that a row waits for an endpoint that has answered before.
+        rates: Requests and tokens a minute.
+        served: The model id it answers under.
+        straggling: When to ask a second time, or `None`: never.
+        rng: Where the jitter comes from.
+        answered: Whether it ever gave an answer.
+    """
+
+    model: str
+    most: int
+    backoff: Backoff
+    patience: float
+    rates: Rates
+    served: Served
+    straggling: Straggling | None
+    rng: Random
+    answered: bool = False
+
+
+@dataclass(eq=False)
+class _Tries:
+    """The tries of one request.
+
+    Attributes:
+        failed: How many failed.
+        unanswered: How many were sent without an answer that could be used: they may be on the bill.
+        tokens: About how many it is worth, prompt and answer.
+        began: When the first began.
+    """
+
+    tokens: float
+    failed: int = 0
+    unanswered: int = 0
+    began: float = field(default_factory=monotonic)
+
+
+class Line:
+    """The session and the gate of one event loop. Made on that loop; closed when the loop ends."""
+
+    def __init__(self, endpoint: Endpoint, wire: ChatWire, manners: Manners) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.session = endpoint.session(**{"Content-Type": "application/json"})
+        limit = Limit(manners.most)
+        breaker = Breaker(patience=manners.patience, base=manners.backoff.base, rng=manners.rng)
+        self.gate = Gate(endpoint.host, limit, breaker)
+        self._endpoint, self._wire, self._manners = endpoint, wire, manners
+        self._url = endpoint.url("/chat/completions")
+        self._closed = False
+        self._guest = self._lives_with_the_loop()
+
+    async def open(self) -> None:
+        """Have the loop close the session when it ends: `asyncio.run` closes the generators that were begun on it."""
+        await anext(self._guest)
+
+    async def close(self) -> None:
+        """Send everybody away and drop the connections."""
+        self._closed = True
+        self.gate.close()
+        await self.session.close()
+
+    async def ask(self, request: Request) -> Response:
+        """Send `request` until it is answered.
+
+        Raises:
+            EngineBusy: If it failed so often, or the endpoint was down for so long, that it is given up.
+            EngineRefused: If another try would change nothing.
+        """
+        body = self._wire.body(request)
+        tries = _Tries(len(body) / BYTES_A_TOKEN + (request.config.max_tokens or 0))
+        while True:
+            self._manners.served.hold()
+            try:
+                answer = await self._try(body, request, tries)
+            except EngineBusy as error:
+                if self._closed:
+                    raise closed() from None
+                wait = self._wait(error, tries)
+                if wait is None:
+                    raise
+                tries.failed += 1
+            else:
+                if not tries.unanswered:
+                    return answer
+                return replace(answer, provider_data={**answer.provider_data, "unanswered_tries": tries.unanswered})
+            await asyncio.sleep(wait)
+
+    def _wait(self, error: EngineBusy, tries: _Tries) -> float | None:
+        """Seconds until the next try, or `None` for none.
+
+        A row waits for an endpoint that is down as long as patience lasts, if it was ever up; what
+        may be the fault of the one request gets so many tries.
+        """
+        manners = self._manners
+        if not isinstance(error, Down) or not manners.answered:
+            if isinstance(error, Unreachable) and not self._endpoint.reached:
+                return None  # where nothing ever answered: say so now, not after all the tries
+            return manners.backoff.wait(tries.failed, error.retry_after, manners.rng)
+        wait = manners.backoff.pause(tries.failed, error.retry_after, manners.rng)
+        return wait if monotonic() - tries.began + wait <= manners.patience else None
+
+    async def _try(self, body: bytes, request: Request, tries: _Tries) -> Response:
+        manners = self._manners
+        await self.gate.enter()
+        try:
+            wait = manners.rates.take(tries.tokens)
+            if wait:
+                await asyncio.sleep(wait)
+            after = manners.straggling.seconds if manners.straggling else None
+            if after is None:
+                return await self._once(body, request, tries)
+            return await hedged(lambda: self._once(body, request, tries), after, self.gate.try_enter, self.gate.leave)
+        finally:
+            self.gate.leave()
+
+    async def _once(self, body: bytes, request: Request, tries: _Tries) -> Response:
+        """One request and its answer."""
+        endpoint, manners, sent = self._endpoint, self._manners, monotonic()
+        try:
+            reply = await endpoint.send(self.session, "POST", self._url, data=body)
+            manners.rates.heard(reply.headers, self.gate.busy, tries.tokens)
+            try:
+                data = parse(endpoint.accept(reply))
+            except Filtered as refusal:
+                data = filtered(refusal.words)
+            manners.served.check(data.get("model"))
+            answer = self._wire.response(data, request, manners.model, len(body))
+        except EngineBusy as error:
+            tries.unanswered += isinstance(error, Unanswered)
+            self.gate.failed(sent, error, tries)
+            raise
+        except EngineRefused:
+            self.gate.succeeded(sent)  # it answers, if not what was hoped for
+            raise
+        except BaseException:
+            tries.unanswered += 1
+            self.gate.breaker.unheard()
+            raise
+        manners.answered = True
+        self.gate.succeeded(sent)
+        manners.rates.used(tries.tokens, answer.usage.total_tokens or 0)
+        if manners.straggling:
+            manners.straggling.answered(monotonic() - sent)
+        return answer
+
+    async def _lives_with_the_loop(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.close()
