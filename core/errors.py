@@ -127,9 +127,13 @@ class BudgetExceeded(StillroomError):
 
 
 class EngineError(StillroomError):
-    """The infrastructure failed. Such a failure is never a score."""
+    """The infrastructure failed. Such a failure is never a score.
+
+    `unanswered_tries` were sent and may be on the bill, although nothing came of them.
+    """
 
     exit_code = 5
+    unanswered_tries = 0
 
 
 class EngineBusy(EngineError):

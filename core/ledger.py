@@ -82,6 +82,7 @@ class Reservation:
 
     tokens: int
     usd: float
+    calls: int = 1
 
 
 class Ledger:
@@ -99,7 +100,7 @@ class Ledger:
         self._tokens_in, self._tokens_out = spent.tokens_in, spent.tokens_out
         # what is promised, and its sums: a reservation must cost the same however many are open
         self._open: set[Reservation] = set()
-        self._open_tokens, self._open_usd = 0, 0.0
+        self._open_calls, self._open_tokens, self._open_usd = 0, 0, 0.0
         self._changed = threading.Condition()
         self._awaiting: list[Callable[[], object]] = []
 
@@ -115,16 +116,17 @@ class Ledger:
         limit = self.budget.seconds
         return None if limit is None else limit - (self._clock() - self._started)
 
-    def reserve(self, tokens: int, usd: float = 0.0) -> Reservation:
-        """Promise one call of at most `tokens` tokens and `usd` dollars.
+    def reserve(self, tokens: int, usd: float = 0.0, calls: int = 1) -> Reservation:
+        """Promise so many calls of at most `tokens` tokens and `usd` dollars together.
 
         Raises:
             BudgetExceeded: If it does not fit; `pending` says whether waiting may help.
         """
-        wanted = Reservation(tokens, usd)
+        wanted = Reservation(tokens, usd, calls)
         with self._changed:
             self._check(wanted)
             self._open.add(wanted)
+            self._open_calls += calls
             self._open_tokens += tokens
             self._open_usd += usd
         return wanted
@@ -145,6 +147,7 @@ class Ledger:
 
     def _take_back(self, reservation: Reservation) -> None:
         self._open.remove(reservation)
+        self._open_calls -= reservation.calls
         self._open_tokens -= reservation.tokens
         # rounding must not add up over a long run
         self._open_usd = self._open_usd - reservation.usd if self._open else 0.0
@@ -179,7 +182,7 @@ class Ledger:
             raise self.out_of("minutes", self.budget.minutes, 0)
         limits = self.budget
         promised = (
-            ("calls", limits.calls, self._calls, len(self._open), 1),
+            ("calls", limits.calls, self._calls, self._open_calls, wanted.calls),
             ("tokens", limits.tokens, self._tokens_in + self._tokens_out, self._open_tokens, wanted.tokens),
             ("usd", limits.usd, self._usd, self._open_usd, wanted.usd),
         )

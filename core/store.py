@@ -199,9 +199,10 @@ class Store:
         self._put_unanswered(call, key, phase, model, "open", tokens, usd)
         return call
 
-    def lose_call(self, key: str, phase: str, model: str, tokens: int, usd: float, opened: int) -> None:
-        """Record that nobody waits for an open call any more: it may have been paid for."""
-        self._put_unanswered(opened, key, phase, model, "lost", tokens, usd)
+    def lose_call(self, key: str, phase: str, model: str, tokens: int, usd: float, opened: int | None = None) -> None:
+        """Record a call that may have been paid for and that nobody has an answer of, or waits for any more."""
+        call = next(self._ids) if opened is None else opened
+        self._put_unanswered(call, key, phase, model, "lost", tokens, usd)
 
     def _put_unanswered(
         self, call: int, key: str, phase: str, model: str, status: str, tokens: int, usd: float

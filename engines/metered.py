@@ -77,6 +77,7 @@ class Metered(Engine):
         self.supports_scores = inner.supports_scores
         self.supports_function_calling = inner.supports_function_calling
         self.supported_params = inner.supported_params
+        self.calls_per_request = inner.calls_per_request
         self.found = 0
 
     def submit(self, request: Request) -> Future[Response]:
@@ -253,7 +254,8 @@ class Metered(Engine):
             self.ledger.release(call.reservation)
             self._leave(call, None, error)
             raise
-        self.ledger.settle(call.reservation, cost)
+        tries = int((response.provider_data or {}).get("unanswered_tries", 0))
+        self.ledger.settle(call.reservation, cost + self._lost(call, tries))
         self._leave(call, response, None)
         return response
 
@@ -270,8 +272,16 @@ class Metered(Engine):
             if given_up and call.opened is not None:
                 self.ledger.settle(worst, Spent(1, worst.tokens, 0, worst.usd))
             else:
-                self.ledger.release(worst)
+                self.ledger.settle(worst, self._lost(call, getattr(error, "unanswered_tries", 0)))
             self._leave(call, None, GivenUp() if given_up else error)
+
+    def _lost(self, call: Call, tries: int) -> Spent:
+        """Put tries on the bill that were sent without an answer coming of them, each at its worst case."""
+        worst = call.reservation
+        tokens, usd = worst.tokens // worst.calls, worst.usd / worst.calls
+        for _ in range(tries):
+            self.store.lose_call(call.key, self.phase, self.model, tokens, usd)
+        return Spent(tries, tries * tokens, 0, tries * usd)
 
     def _leave(self, call: Call, response: Response | None, error: BaseException | None) -> None:
         with self.store.guard:
@@ -289,7 +299,9 @@ class Metered(Engine):
         else:
             return self.ledger.reserve(0)  # nobody will ask, and counting costs time
         tokens_out = request.config.max_tokens or DEFAULT_MAX_TOKENS if tokens_out is None else tokens_out
-        return self.ledger.reserve(tokens_in + tokens_out, cost_usd(self.model, tokens_in, tokens_out) or 0.0)
+        usd = cost_usd(self.model, tokens_in, tokens_out) or 0.0
+        times = self.inner.calls_per_request
+        return self.ledger.reserve(times * (tokens_in + tokens_out), times * usd, times)
 
     def _cost(self, request: Request, response: Response) -> Spent:
         usage = response.usage

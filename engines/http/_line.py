@@ -116,6 +116,7 @@ class Line:
                     raise closed() from None
                 wait = self._wait(error, tries)
                 if wait is None:
+                    error.unanswered_tries = tries.unanswered
                     raise
                 tries.failed += 1
             else:
