@@ -74,8 +74,8 @@ class Gate(Protocol):
 
     A gate may say more of itself, in attributes that are read where they are there: `pin`, what a
     resumed run must find unchanged (its name otherwise); `doubt`, why it may not decide alone;
-    `certificate`, the digest of its judge's certificate; and `within(session)`, the same gate
-    under a run's store and budget.
+    `certificate`, the digest of its judge's certificate; `within(session)`, the same gate
+    under a run's store and budget; and, of a gate that remembers, `fresh()`, the same without memory.
 
     Rows pass gates in their order. Not so a gate that asks models, which must remember nothing: it
     has `acheck(batch)`, as `check` but to be awaited, with the engine's error in place of a verdict
@@ -159,6 +159,10 @@ class Novelty:
         """Compare within pools that `make` gives: one for all rows, one for each batch."""
         self.name, self._make = name, make
         self._pool = make()
+
+    def fresh(self) -> Novelty:
+        """The same with nothing in its pool."""
+        return Novelty(self.name, self._make)
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """Fail texts that match a row that passed before, or a row before them in the batch."""

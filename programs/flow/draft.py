@@ -15,7 +15,7 @@ from stillroom.values import digest
 
 from .wanted import Wanted
 
-__all__ = ["Draft", "Papers", "Trace"]
+__all__ = ["Draft", "Papers", "Trace", "unsplit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +184,11 @@ class Papers:
             extra["seen"] = {name: value for name, value in draft.seen.items() if values.get(name) != value}
         return EmittedRow(row_id, draft.place, status, values, passport, draft.gate, draft.why, extra)
 
-    def recalled(self, row: EmittedRow, fields: Sequence[str] = ()) -> Candidate:
-        """An emitted row as gates saw it, for those that remember."""
+    def recalled(self, row: EmittedRow, place: str, fields: Sequence[str] = ()) -> Candidate:
+        """An emitted row as gates saw it when it stood at `place`, for those that remember."""
         values = _some({**row.values, **row.extra.get("seen", {})}, fields) if fields else dict(row.values)
         text = self._as_text(values, fields or self._text)
-        return Candidate(row.place, values, text, row.passport.target.get("outputs", {}))
+        return Candidate(place, values, text, row.passport.target.get("outputs", {}))
 
     def _as_text(self, values: Mapping[str, Any], names: Sequence[str]) -> str:
         # by name where no order is declared: a row that is read back has its fields in that order
@@ -208,6 +208,16 @@ class Papers:
             (trace,) = traces.values()
             return trace.decoding
         return {name: {"plan": each.plan, "model": each.model, **each.decoding} for name, each in traces.items()}
+
+
+def unsplit(place: str, splits: int) -> str:
+    """The place of a row when it had been split so many times.
+
+    >>> unsplit("v1.5/7/0.2.1", 1), unsplit("v1.5/7/0.2.1", 0)
+    ('v1.5/7/0.2', 'v1.5/7/0')
+    """
+    slot, _, attempt = place.rpartition("/")
+    return f"{slot}/{'.'.join(attempt.split('.')[: splits + 1])}"
 
 
 def _some(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

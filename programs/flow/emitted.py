@@ -27,6 +27,8 @@ NOT_ACCEPTED: tuple[Status, ...] = ("rejected", "audit", "quarantined", "surplus
 class Stored(Sequence[EmittedRow]):
     """Rows of one run with some fates, in the order they were committed. Each reading goes through the run's file.
 
+    They stay what they were when this was made: rows that the run commits later come behind them.
+
     Args:
         folder: Of the run.
         key: What the rows are kept under.
@@ -43,9 +45,9 @@ class Stored(Sequence[EmittedRow]):
     def __iter__(self) -> Iterator[EmittedRow]:
         wanted = ", ".join("?" * len(self._fates))
         # the sign keeps SQLite from going by recipe, which would sort everything
-        query = f"SELECT row FROM rows WHERE +recipe = ? AND status IN ({wanted}) ORDER BY rowid"
+        query = f"SELECT row FROM rows WHERE +recipe = ? AND status IN ({wanted}) ORDER BY rowid LIMIT ?"
         with reading(self._path) as database:
-            for (text,) in database.execute(query, (self._key, *self._fates)):
+            for (text,) in database.execute(query, (self._key, *self._fates, self._count)):
                 yield EmittedRow.from_json(json.loads(text))
 
     @overload

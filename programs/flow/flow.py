@@ -62,6 +62,13 @@ class Flow:
             raise BadConfig(f"attempts and block must be at least 1, got {self.attempts!r} and {self.block!r}")
         if self.window is not None and (self.window < self.block or self.window % self.block):
             raise BadConfig(f"window must be a multiple of block ({self.block}), got {self.window!r}")
+        last = max((at for at, part in enumerate(self.parts) if isinstance(part, (Ask, Do, Split))), default=-1)
+        loose = [name for name, part in zip(self.names[: last + 1], self.parts, strict=False) if hasattr(part, "fresh")]
+        if loose:
+            raise BadConfig(
+                f"a gate that remembers must be told what it looks at where steps follow, got {loose[0]!r}",
+                mend="Put it in At(gate, fields).",
+            )
         twice = [name for name, count in Counter([INPUT, *self.names, QUOTA]).items() if count > 1]
         if twice:
             raise BadConfig(f"the parts of a flow must have names of their own, got {twice} twice")
@@ -126,7 +133,7 @@ def sections(parts: Sequence[Part], papers: Papers) -> list[Section]:
         if kind is Steps:
             found.append(Steps(together))
         elif kind is Turn:
-            found.append(Turn(together, papers))
+            found.append(Turn(together, papers, sum(isinstance(section, Splitting) for section in found)))
         else:
             found += [kind(part, papers) for part in together]
     return found

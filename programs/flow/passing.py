@@ -16,7 +16,7 @@ from stillroom.evals import Verdict
 from stillroom.evals.gates import Candidate, Gate, entry
 from stillroom.rows import EmittedRow, Status
 
-from .draft import Draft, Papers
+from .draft import Draft, Papers, unsplit
 from .steps import At, Split
 from .working import Bench, Stopped
 
@@ -42,7 +42,9 @@ class _Placed:
     """A gate, and the fields it looks at."""
 
     def __init__(self, part: Gate | At) -> None:
-        self.gate, self.fields = (part.gate, part.fields) if isinstance(part, At) else (part, ())
+        gate, self.fields = (part.gate, part.fields) if isinstance(part, At) else (part, ())
+        # what it remembers of another run must not count in this one
+        self.gate: Gate = gate.fresh() if hasattr(gate, "fresh") else gate
 
     def judge(self, drafts: Sequence[Draft], answered: Answered, papers: Papers) -> list[Draft]:
         """Write down what the gate said of each; give those it let pass."""
@@ -61,11 +63,17 @@ class _Placed:
 
 
 class Turn:
-    """Gates that rows pass in their order, block after block: what they say may depend on what came before."""
+    """Gates that rows pass in their order, block after block: what they say may depend on what came before.
 
-    def __init__(self, gates: Sequence[Gate | At], papers: Papers) -> None:
+    Args:
+        gates: In their order.
+        papers: Shows rows to gates.
+        splits: How often rows were split before they come here.
+    """
+
+    def __init__(self, gates: Sequence[Gate | At], papers: Papers, splits: int = 0) -> None:
         self._gates = [_Placed(gate) for gate in gates]
-        self._papers = papers
+        self._papers, self._splits = papers, splits
 
     def check(self, drafts: Sequence[Draft]) -> None:
         """Send `drafts` through all of the gates; those that fail one are stopped there."""
@@ -86,13 +94,16 @@ class Turn:
             alive = passed
 
     def recall(self, rows: Sequence[EmittedRow]) -> None:
-        """Let the gates remember rows of an earlier session."""
+        """Let the gates remember rows of an earlier session, as they were here."""
+        here: dict[str, EmittedRow] = {}
+        for row in rows:
+            here.setdefault(unsplit(row.place, self._splits), row)
         for placed in self._gates:
             name = placed.gate.name
             placed.gate.keep(
                 [
-                    self._papers.recalled(row, placed.fields)
-                    for row in rows
+                    self._papers.recalled(row, place, placed.fields)
+                    for place, row in here.items()
                     if any(each["gate"] == name and each["passed"] for each in row.passport.verdicts)
                 ]
             )
