@@ -111,7 +111,11 @@ def _openings(space: Space) -> list[dict[str, Any]]:
     elif own:
         wanted.append({**covering, **own})
     if covering:
-        wanted += [covering, {**covering, **another}, drawn]
+        wanted.append(covering)
+    if scored:
+        wanted.append(scored)  # as declared, less the model's favourite label: the cheapest gain there is
+    if covering:
+        wanted += [{**covering, **another}, drawn]
     if scored:
         wanted.append({**drawn, **scored})
     return [{**declared, **each} for each in wanted]
