@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,15 @@ from stillroom.evals.selection import max_t_p
 from stillroom.evals.stats import exact_paired_p, p_words, paired_bootstrap
 from stillroom.signatures import Example
 
-from .race import Trial
-from .subject import Candidate, Subject
+from .course import TRIED
+from .race import Run, Trial
+from .rules import balanced_order
+from .subject import Candidate, Part, Subject, strata
 
-__all__ = ["Evidence", "corrected_p", "fresh_rows", "look_again", "verdict"]
+__all__ = ["Evidence", "corrected_p", "fresh_rows", "keep_fresh", "look_again", "verdict"]
 
 FEWEST = 12  # fresh rows that are worth asking: fewer cannot say anything
+LEARNT = 2 * TRIED  # demos rows that a search needs before any are kept from it
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Evidence:
 
     Attributes:
         p: One-sided p on the search rows, corrected for picking the best of all candidates.
-        fresh: Rows that no choice was made on, asked at the end; 0 where `p` was enough or there were none.
+        fresh: Rows that no choice was made on, asked at the end; 0 where there were none, no budget for
+            them, or nothing to confirm because the program is not ahead.
         fresh_best, fresh_baseline: Mean scores on them.
         fresh_p: One-sided exact paired p on them; 1 without any.
         alpha: What `judged` must reach.
@@ -72,31 +77,41 @@ def corrected_p(trials: Sequence[Trial], baseline: Trial, chosen: Trial, seed: i
     return max_t_p(table, [baseline.outcomes[row].score for row in rows], others.index(chosen), seed=seed)
 
 
-def fresh_rows(subject: Subject, learnt: set[str], candidates: Sequence[Candidate], most: int) -> list[Example]:
-    """Rows of the demos split that none of `candidates` shows and nothing was learnt from; none if too few.
+def keep_fresh(
+    rows: Sequence[Example], parts: Sequence[Part], most: int, seed: int
+) -> tuple[list[Example], list[Example]]:
+    """Part the demos split: rows that may be shown and learnt from, and rows kept from all that for the end.
+
+    At most `most` rows and half of the split are kept. None are where they would be fewer than 12,
+    or leave fewer than 32 to learn from.
 
     Args:
-        subject: Whose rows.
-        learnt: Ids of rows that proposals or bootstrapped demos were made from.
-        candidates: Those that will be compared.
-        most: At most so many.
+        rows: The demos split; what may be learnt from keeps its order.
+        parts: Their labels balance both sides, and every beginning of what is kept.
+        most: At most so many are kept.
+        seed: Draws.
     """
-    shown = {
-        demo.id.partition("#")[0]
-        for candidate in candidates
-        for choice in candidate.choices.values()
-        for demo in choice.demos
-    }
-    rows = [row for row in subject.demos if row.id not in learnt and row.id not in shown][:most]
+    count = min(most, len(rows) // 2, len(rows) - LEARNT)
+    if count < FEWEST:
+        return list(rows), []
+    kept = balanced_order(strata(parts, rows), random.Random(f"fresh/{seed}"))[:count]
+    return [row for place, row in enumerate(rows) if place not in set(kept)], [rows[place] for place in kept]
+
+
+def fresh_rows(subject: Subject, candidates: Sequence[Candidate], most: int) -> list[Example]:
+    """At most `most` fresh rows to compare `candidates` on; none if too few.
+
+    A row that one of them shows is left out: a module may come with demos of its own.
+    """
+    shown = [demo.inputs for each in candidates for choice in each.choices.values() for demo in choice.demos]
+    rows = [row for row in subject.fresh if row.inputs not in shown][:most]
     return rows if len(rows) >= FEWEST else []
 
 
-def look_again(
-    subject: Subject, best: Trial, baseline: Trial, rows: Sequence[Example], p: float, alpha: float
-) -> Evidence:
+def look_again(run: Run, best: Trial, baseline: Trial, rows: Sequence[Example], p: float, alpha: float) -> Evidence:
     """Compare the two on `rows`; costs a run of each."""
-    mine = [outcome.score for outcome in subject.run(best.candidate, rows)]
-    theirs = [outcome.score for outcome in subject.run(baseline.candidate, rows)]
+    mine = [outcome.score for outcome in run(best.candidate, rows)]
+    theirs = [outcome.score for outcome in run(baseline.candidate, rows)]
     return Evidence(
         p,
         alpha,
@@ -108,9 +123,9 @@ def look_again(
     )
 
 
-def verdict(best: Trial, baseline: Trial, trials: int, evidence: Evidence, seed: int) -> str:
-    """What was found, in words, with the figures."""
-    if best is baseline:
+def verdict(best: Trial, baseline: Trial, trials: int, evidence: Evidence | None, seed: int) -> str:
+    """What was found, in words, with the figures; without evidence the baseline is the best."""
+    if evidence is None:
         return f"no candidate scored above the baseline ({baseline.mean:.3f} on {len(baseline.outcomes)} search rows); the baseline is kept"
     gain = paired_bootstrap(best.scores, baseline.scores, seed=seed)
     facts = (

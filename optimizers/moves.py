@@ -7,19 +7,19 @@ is a bandit's choice (Thompson 1933): moves that made incumbents are made more o
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from stillroom.programs import Outcome
 from stillroom.signatures import Example
 
+from .course import Course
 from .demos import bootstrapped_set, demo_effects, effect_set, varied_set
 from .propose import Proposer
 from .race import Race, Trial
-from .space import DemoSet, Space, key
+from .space import DemoSet, Params, Space, key
 from .study import Sampler
-from .subject import Candidate, Choice, Part, Subject
+from .subject import Part, Subject
 
 __all__ = ["Moves", "bootstrap"]
 
@@ -28,34 +28,25 @@ GUIDED = 12  # labels up to which a definition of each is asked for: it costs a 
 MOVES = ("demos", "structure", "instruction", "cross", "sampler")
 STRUCTURE = ("format", "reasoning", "scored", "constrained", "temperature")
 
-Params = dict[str, Any]
-Move = Callable[[], Iterator[Params]]
-
 
 @dataclass
 class Moves:
     """What can be tried next.
 
     Args:
-        subject: What is compiled.
+        course: The search that they are moves of.
         space: Grows as moves add to it.
         race: Where candidates were measured.
         sampler: Suggests by what was measured.
         proposer: Asks for instructions.
-        build: Makes candidates, and counts what that takes.
-        tries: Rows of the demos split, tried with a candidate: (candidate's trial) -> outcomes.
-        proposals: Instructions that may be asked for in all.
         rng: Decides everything that is drawn.
     """
 
-    subject: Subject
+    course: Course
     space: Space
     race: Race
     sampler: Sampler
     proposer: Proposer
-    build: Callable[[Mapping[str, Choice]], Candidate]
-    tries: Callable[[Trial], Sequence[tuple[Example, Outcome]]]
-    proposals: int
     rng: random.Random
     wins: dict[str, list[int]] = field(default_factory=dict)
     _asked: int = 0
@@ -65,7 +56,7 @@ class Moves:
         """The move and the parameters to try next; `None` when no move has any left."""
         for name in self._preferred():
             for params in getattr(self, f"_{name}")():
-                candidate = self.build(self.space.choose(params))
+                candidate = self.course.build(self.space.choose(params))
                 if self.race.known(candidate) is None:
                     return name, params
         return None
@@ -122,7 +113,11 @@ class Moves:
             current = options.set_named(self._best.params[key(part.name, "demos")])
             waiting = [known.name for known in options.demos if known is not current]
             self.rng.shuffle(waiting)
-            made = [self._by_effect(part), varied_set(current, part, self.subject, self.rng)] if current.demos else []
+            made = (
+                [self._by_effect(part), varied_set(current, part, self.course.subject, self.rng)]
+                if current.demos
+                else []
+            )
             self.rng.shuffle(made)
             for wanted in made:
                 name = options.add_demos(wanted) if wanted is not None and wanted.demos else None
@@ -141,7 +136,7 @@ class Moves:
         """The incumbent with a proposed instruction in one part: known but untried with it, or asked for now."""
         for part in self._parts():
             options, name = self.space.options[part.name], key(part.name, "instruction")
-            while self._asked < self.proposals:
+            while self._asked < self.course.settings.proposals:
                 self._asked += 1
                 text = self._propose(part)
                 place = options.add_instruction(text) if text else None
@@ -152,7 +147,7 @@ class Moves:
 
     def _propose(self, part: Part) -> str | None:
         """One proposal: of the kinds in turn, those that have nothing to work on left out."""
-        number, tried = self._asked, self.tries(self._best)
+        number, tried = self._asked, self.course.tries(self._best.candidate)
         if 0 < len(part.labels) <= GUIDED and part.name not in self._guided:
             self._guided.add(part.name)
             return self.proposer.guide(part, tried)
@@ -180,7 +175,7 @@ class Moves:
         return sorted(best.items(), key=lambda each: -each[1])
 
     def _parts(self) -> list[Part]:
-        parts = list(self.subject.parts)
+        parts = list(self.course.subject.parts)
         self.rng.shuffle(parts)
         return parts
 

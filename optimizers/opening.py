@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from stillroom.ledger import Budget
@@ -20,8 +21,12 @@ BOOTSTRAPPED = (4, 2)  # sizes of demo sets made from the program's own right an
 OPENINGS = 8  # the baseline among them
 
 
-def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: random.Random) -> None:
-    """Race the openings; the baseline sees all rows, whatever becomes of them."""
+def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: random.Random) -> list[Trial]:
+    """Find a first incumbent among the openings; the baseline sees all rows, whatever becomes of it.
+
+    Returns:
+        All openings, of which many are still open.
+    """
     settings, subject = course.settings, course.subject
     course.progress("open", 0, 1, "choosing openings")
     embedded = vectors(subject.demos, settings.embedding)
@@ -35,23 +40,14 @@ def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: ra
         openings += [] if trial is None else [trial]
     if _limited_otherwise(course.session.ledger.budget):  # how far such a limit reaches is not known beforehand
         race.finish(baseline)
-    course.reserve = len(race.rows) * len(subject.parts)  # for the baseline, which must see all rows
-    try:
-        if openings and course.left >= 2 * course.reserve:
+    course.kept = 0 if baseline.state == "complete" else len(race.rows)  # the baseline must see all rows
+    with suppress(Reserved):
+        if openings and course.room >= 2 * len(race.rows):
             race.open_with([*openings[: _how_many(course, len(race.rows)) - 1], baseline])
-            _take_up(race, openings)
-    except Reserved:
-        pass  # the others stay open until the baseline is through
-    course.reserve = 0
+    course.kept = 0
     if baseline.state != "complete":
         race.finish(baseline)
-    _take_up(race, openings)
-
-
-def _take_up(race: Race, openings: list[Trial]) -> None:
-    """Race the openings that were left behind against the incumbent, those with the best start first."""
-    for trial in sorted((trial for trial in openings if trial.state == "open"), key=lambda each: -each.mean):
-        race.run(trial)
+    return openings
 
 
 def _limited_otherwise(budget: Budget) -> bool:
@@ -60,11 +56,7 @@ def _limited_otherwise(budget: Budget) -> bool:
 
 def _how_many(course: Course, rows: int) -> int:
     """Openings, the baseline among them, whose bracket fits beside the baseline's rows; at least two."""
-    parts = len(course.subject.parts)
-    for count in range(OPENINGS, 2, -1):
-        if course.left >= course.reserve + opening_cost(count, rows) * parts:
-            return count
-    return 2
+    return next((count for count in range(OPENINGS, 2, -1) if course.room >= rows + opening_cost(count, rows)), 2)
 
 
 def _bootstrap(course: Course, race: Race, space: Space, baseline: Trial, rng: random.Random) -> None:
@@ -73,15 +65,11 @@ def _bootstrap(course: Course, race: Race, space: Space, baseline: Trial, rng: r
     reasoning = {key(part.name, "reasoning"): True for part in parts if True in part.reasoning}
     blind = [part for part in parts if not any(course.subject.shown(part, row) for row in course.subject.demos)]
     whole = [part for part in parts if "reasoning" in part.outputs]
-    if not (reasoning or blind or whole) or course.left < 2 * len(parts) * (len(race.rows) + TRIED):
+    if not (reasoning or blind or whole) or course.room < 2 * (len(race.rows) + TRIED):
         return
     params = {**space.declared, **reasoning}
     candidate = course.build(space.choose(params)) if reasoning else baseline.candidate
-    rows = course.subject.demos[:TRIED]
-    course.learnt |= {row.id for row in rows}
-    found = course.subject.bootstrap(candidate, rows)
-    course.used += len(rows) * len(parts)
-    bootstrap(course.subject, space, found, rng, BOOTSTRAPPED)
+    bootstrap(course.subject, space, course.bootstrap(candidate), rng, BOOTSTRAPPED)
 
 
 def _openings(space: Space) -> list[dict[str, Any]]:

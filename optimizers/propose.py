@@ -1,7 +1,7 @@
 """Propose instructions: grounded in the data, by reflection on failures, by crossing two good ones.
 
 Every proposal is asked for by a plan of its own, so that it is recorded, budgeted and
-repeatable like any other call. Only rows of the demos split are ever shown.
+repeatable like any other call. Only the subject's demos rows are shown, never those kept for the end.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Proposer:
         subject: Whose parts are instructed.
         engine: Writes the proposals; it may be another model than the one that answers.
         seed: Of rows shown and of sampling.
-        on_calls: Hears how many calls are asked for, before they are.
+        on_calls: Hears how many calls are about to be made, and may refuse them.
     """
 
     subject: Subject

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from stillroom.programs import Cost, Outcome, mean_cost
 from stillroom.signatures import Example
 
 from .rules import drop, looks, opening
+from .space import Params
 from .subject import Candidate
 
 __all__ = ["Race", "Run", "Trial", "opening_cost"]
@@ -39,7 +40,7 @@ class Trial:
 
     number: int
     candidate: Candidate
-    params: dict[str, Any]
+    params: Params
     origin: str
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     state: Literal["open", "complete", "dropped"] = "open"
@@ -90,7 +91,7 @@ class Race:
         self._on_trial = on_trial
         self._digests: dict[str, Trial] = {}
 
-    def enter(self, candidate: Candidate, params: dict[str, Any], origin: str) -> Trial | None:
+    def enter(self, candidate: Candidate, params: Params, origin: str) -> Trial | None:
         """Add a candidate; `None` if it is one that was entered before."""
         if candidate.digest in self._digests:
             return None
@@ -111,7 +112,7 @@ class Race:
     def open_with(self, trials: Sequence[Trial]) -> None:
         """Find a first incumbent by a bracket of successive halving; see `rules.opening`.
 
-        Among equals those named first go on. Who does not go on stays open; `run` takes it up again.
+        Among equals those named first go on. Who does not go on stays open; `take_up` races it later.
         """
         field_ = list(trials)
         for until, go_on in opening(len(self.rows)):
@@ -119,6 +120,11 @@ class Race:
                 self._score(trial, until)
             field_ = sorted(field_, key=lambda trial: -trial.mean)[:go_on]
         self._rest(field_[0], "complete")
+
+    def take_up(self, trials: Sequence[Trial]) -> None:
+        """Race those of `trials` that are still open against the incumbent, the best start first."""
+        for trial in sorted((trial for trial in trials if trial.state == "open"), key=lambda each: -each.mean):
+            self.run(trial)
 
     def finish(self, trial: Trial) -> None:
         """Score the rows that `trial` lacks, whatever its chances."""

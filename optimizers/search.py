@@ -11,6 +11,8 @@ was killed is run again from the store and arrives where it would have.
 from __future__ import annotations
 
 import random
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +29,10 @@ from .propose import Proposer
 from .race import Race, Trial
 from .rules import balanced_order
 from .settings import COSTS, Settings, read_preference
-from .space import Space
+from .space import Params, Space
 from .storage import open_storage
 from .study import Sampler
-from .subject import Candidate, Subject
+from .subject import Candidate, Subject, strata
 
 __all__ = ["Compiled", "Progress", "search"]
 
@@ -40,7 +42,6 @@ class Compiled:
     """What a search found.
 
     Attributes:
-        winner: The picked candidate when it was established, else the baseline.
         baseline: The subject as declared.
         best: The trial that was picked, established or not.
         evidence: What speaks for it; `None` where the best is the baseline.
@@ -50,7 +51,6 @@ class Compiled:
         ended: Why the search ended.
     """
 
-    winner: Candidate
     baseline: Trial
     best: Trial
     evidence: Evidence | None
@@ -71,8 +71,13 @@ class Compiled:
 
     @property
     def announced(self) -> Trial:
-        """The trial of the winner."""
+        """The picked trial when it was established, else the baseline."""
         return self.best if self.established else self.baseline
+
+    @property
+    def winner(self) -> Candidate:
+        """The program of the announced trial."""
+        return self.announced.candidate
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -111,29 +116,16 @@ def search(
     _check_budget(subject, session)
     rng = random.Random(f"search/{settings.seed}")
     course = Course(subject, session, settings, on_progress or (lambda stage, done, of, remark: None))
-    space = Space.of(subject, settings.temperatures)
-    journal = session.store.folder / "study.log"
-    journal.unlink(missing_ok=True)  # the course is run again from recorded calls, never continued from here
-    study = f"{subject.name}-{digest([str(session.store.folder), settings.seed], 8)}"
-    sampler = Sampler(open_storage(settings.storage, journal), study, settings.seed)
-    race = Race(subject.search, course.run, lambda trial, race: _record(course, trial, race), _order(subject, rng))
+    space, sampler = Space.of(subject, settings.temperatures), _sampler(course)
+    order = balanced_order(strata(subject.parts, subject.search), rng)
+    race = Race(subject.search, course.run, lambda trial, race: _at_rest(course, trial, race), order)
+    proposer = Proposer(subject, prompt_engine or session.engine, settings.seed, course.ask)
+    moves = Moves(course, space, race, sampler, proposer, rng)
     baseline = _enter(course, race, space, space.declared, "declared")
     assert baseline is not None
-    moves = Moves(
-        subject,
-        space,
-        race,
-        sampler,
-        Proposer(subject, prompt_engine or session.engine, settings.seed, course.count),
-        course.build,
-        lambda trial: course.tries(trial.candidate),
-        settings.proposals,
-        rng,
-    )
-    ended = "all trials were run"
     try:
-        open_race(course, race, space, baseline, rng)
-        course.reserve = _reserve(course, baseline)
+        openings = open_race(course, race, space, baseline, rng)
+        race.take_up(openings)
         ended = _go_on(course, race, space, moves)
     except Reserved:
         ended = "the rest of the budget is kept for confirming"
@@ -141,16 +133,19 @@ def search(
         if baseline.state != "complete":
             raise
         ended = str(error)
-    at_rest = [trial for trial in race.trials if trial.outcomes]
-    sampler.record(space.choices, at_rest)
+    sampler.record(space.choices, [trial for trial in race.trials if trial.outcomes])
     session.store.put_note("space", "latest", space.describe())
     return _end(course, race, baseline, ended)
 
 
-def _order(subject: Subject, rng: random.Random) -> list[int]:
-    """The rows in an order in which every beginning holds each label in its share."""
-    labelled = next((part.outputs[-1] for part in reversed(subject.parts) if part.labels), None)
-    return balanced_order([str(row.outputs.get(labelled)) if labelled else "" for row in subject.search], rng)
+def _sampler(course: Course) -> Sampler:
+    """A sampler whose studies no other run can hold, also where machines share one database."""
+    settings, folder = course.settings, course.session.store.folder
+    journal = folder / "study.log"
+    journal.unlink(missing_ok=True)  # the course is run again from recorded calls, never continued from here
+    place = [socket.gethostname(), str(folder.resolve()), settings.seed]
+    name = f"{course.subject.name}-{digest(place, 8)}"
+    return Sampler(open_storage(settings.storage, journal), name, settings.seed)
 
 
 # -- the middle ------------------------------------------------------------------------------
@@ -171,17 +166,11 @@ def _go_on(course: Course, race: Race, space: Space, moves: Moves) -> str:
     return "all trials were run"
 
 
-def _enter(course: Course, race: Race, space: Space, params: dict[str, Any], origin: str) -> Trial | None:
+def _enter(course: Course, race: Race, space: Space, params: Params, origin: str) -> Trial | None:
     return race.enter(course.build(space.choose(params)), params, origin)
 
 
 # -- the end --------------------------------------------------------------------------------
-
-
-def _reserve(course: Course, baseline: Trial) -> int:
-    """Calls to keep for comparing the best with the baseline on fresh rows."""
-    rows = fresh_rows(course.subject, course.learnt, [baseline.candidate], course.settings.confirm)
-    return min(2 * len(rows) * len(course.subject.parts), course.left // 4)
 
 
 def _end(course: Course, race: Race, baseline: Trial, ended: str) -> Compiled:
@@ -191,39 +180,22 @@ def _end(course: Course, race: Race, baseline: Trial, ended: str) -> Compiled:
     assert race.incumbent is not None
     best = pick(race.complete, race.incumbent, prefer)
     evidence = None if best is baseline else _evidence(course, race, baseline, best)
-    if evidence is None:
-        words = verdict(
-            baseline, baseline, len(race.trials), Evidence(1.0, settings.alpha, len(baseline.outcomes)), settings.seed
-        )
-    else:
-        words = verdict(best, baseline, len(race.trials), evidence, settings.seed)
-    established = evidence is not None and evidence.established
-    return Compiled(
-        best.candidate if established else baseline.candidate,
-        baseline,
-        best,
-        evidence,
-        words,
-        tuple(race.trials),
-        tuple(front(race.complete, prefer.cost)),
-        ended,
-    )
+    words = verdict(best, baseline, len(race.trials), evidence, settings.seed)
+    choices = tuple(front(race.complete, prefer.cost))
+    return Compiled(baseline, best, evidence, words, tuple(race.trials), choices, ended)
 
 
 def _evidence(course: Course, race: Race, baseline: Trial, best: Trial) -> Evidence:
     """The corrected test on the search rows, and the plain one on fresh rows where there are some and room for them."""
-    alpha = course.settings.alpha
+    course.kept, alpha = 0, course.settings.alpha
     p = corrected_p(race.trials, baseline, best, course.settings.seed)
     both = [best.candidate, baseline.candidate]
-    rows = fresh_rows(course.subject, course.learnt, both, course.settings.confirm)
-    rows = rows[: course.left // (2 * len(course.subject.parts))]
-    if best.mean <= baseline.mean or not rows:
-        return Evidence(p, alpha, len(best.outcomes))
-    course.progress("confirm", 0, len(rows), "comparing with the baseline on fresh rows")
-    try:
-        return look_again(course.subject, best, baseline, rows, p, alpha)
-    except BudgetExceeded:
-        return Evidence(p, alpha, len(best.outcomes))
+    rows = fresh_rows(course.subject, both, course.room // 2) if best.mean > baseline.mean else []
+    if rows:
+        course.progress("confirm", 0, len(rows), "comparing with the baseline on fresh rows")
+        with suppress(BudgetExceeded):
+            return look_again(course.run, best, baseline, rows, p, alpha)
+    return Evidence(p, alpha, len(best.outcomes))
 
 
 def _check_budget(subject: Subject, session: Session) -> None:
@@ -233,6 +205,14 @@ def _check_budget(subject: Subject, session: Session) -> None:
             f"a search needs a call for each of the {rows} search rows to score the baseline, got a budget of {calls} calls",
             mend="Raise the budget.",
         )
+
+
+def _at_rest(course: Course, trial: Trial, race: Race) -> None:
+    """Record a trial; once there is something to confirm, keep up to a quarter of the budget's rest for it."""
+    _record(course, trial, race)
+    baseline = race.trials[0]
+    if not course.kept and baseline.state == "complete" and race.incumbent is not baseline:
+        course.kept = 2 * len(fresh_rows(course.subject, [baseline.candidate], course.room // 8))
 
 
 def _record(course: Course, trial: Trial, race: Race) -> None:

@@ -66,8 +66,8 @@ class Settings:
             up to 8 labels on engines that can score.
         temperatures: Sampling temperatures to try.
         embedding: What coverage by demos is measured on: `words` (tf-idf) or `minilm`.
-        confirm: Fresh labelled rows (of the demos split, not shown by any candidate compared) that the
-            best candidate and the baseline may be compared on at the end; 0 for none.
+        confirm: Labelled rows of the demos split (at most half of it) that are kept from the search, so
+            that the best candidate and the baseline can be compared on them at the end; 0 for none.
         alpha: Largest one-sided p at which a winner is announced.
         prefer: The rule that picks a program off the front; see `read_preference`.
         storage: URL of an Optuna storage for the study; `None` for a journal file in the run folder.

@@ -32,11 +32,7 @@ class Sampler:
             choices: Every parameter that has several.
             trials: All trials at rest; their parameters are complete.
         """
-        if self._study is None or dict(choices) != self._choices:
-            self._begin(dict(choices))
-        for trial in trials:
-            if trial.number not in self._told:
-                self._tell(trial)
+        self.record(choices, trials)
         asked = self._study.ask(self._distributions)
         self._study.tell(asked, state=_states().FAIL)  # what becomes of it is told as a trial of its own
         return dict(asked.params)

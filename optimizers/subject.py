@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from stillroom.programs import Decoding, Demo, Outcome
 from stillroom.signatures import Example
 
-__all__ = ["Candidate", "Choice", "Part", "Step", "Subject"]
+__all__ = ["Candidate", "Choice", "Part", "Step", "Subject", "strata"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class Candidate:
     calls: int = 0
 
     @property
+    def shown(self) -> set[str]:
+        """Ids of the rows that its demos were made from."""
+        return {demo.id.partition("#")[0] for choice in self.choices.values() for demo in choice.demos}
+
+    @property
     def length(self) -> int:
         """Characters of instructions and demos: what each call costs beyond the row."""
         return sum(
@@ -110,6 +115,10 @@ class Subject(Protocol):
         """Labelled rows that may be shown, tried and learnt from."""
 
     @property
+    def fresh(self) -> Sequence[Example]:
+        """Labelled rows kept from all that until the end; see `stillroom.optimizers.confirm.keep_fresh`."""
+
+    @property
     def search(self) -> Sequence[Example]:
         """Labelled rows that candidates are scored on, in the shared order."""
 
@@ -135,3 +144,9 @@ class Subject(Protocol):
 
     def shown(self, part: Part, example: Example) -> Demo | None:
         """A labelled row as a demo of `part`; `None` where its labels do not tell the part's outputs."""
+
+
+def strata(parts: Sequence[Part], rows: Sequence[Example]) -> list[str]:
+    """What rows are balanced by: the labels of the last part that has some."""
+    labelled = next((part.outputs[-1] for part in reversed(parts) if part.labels), None)
+    return [str(row.outputs.get(labelled)) if labelled else "" for row in rows]

@@ -13,6 +13,7 @@ from stillroom.programs.answers import calibrated, scorable
 from stillroom.signatures import FORMATS, Example, Task
 from stillroom.store import Store
 
+from .confirm import keep_fresh
 from .settings import Settings
 from .subject import Candidate, Choice, Part, Step
 
@@ -50,8 +51,17 @@ class TaskSubject:
 
     @property
     def demos(self) -> Sequence[Example]:
-        """The demos split."""
-        return self.task.demos
+        """Rows of the demos split that may be learnt from."""
+        return self._parted[0]
+
+    @property
+    def fresh(self) -> Sequence[Example]:
+        """Rows of the demos split that are kept for the end."""
+        return self._parted[1]
+
+    @cached_property
+    def _parted(self) -> tuple[list[Example], list[Example]]:
+        return keep_fresh(self.task.demos, self.parts, self.settings.confirm, self.settings.seed)
 
     @property
     def search(self) -> Sequence[Example]:
@@ -111,7 +121,7 @@ class TaskSubject:
         )
         if not (choice.scored and scorable(plan, self.engine)):  # a format that cannot tell labels apart writes them
             return Candidate(choices, plan.digest, plan)
-        rows = [row.inputs for row in self.task.demos[:CALIBRATED]]
+        rows = [row.inputs for row in self.demos[:CALIBRATED]]
         plan = calibrated(plan, self.engine, rows)
         return Candidate(choices, plan.digest, plan, len(rows))
 

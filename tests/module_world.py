@@ -107,7 +107,7 @@ def values(request: Any) -> dict[str, Any]:
     """What a flawless model knows: every field that any of the programs asks for."""
     last = request.messages[-1].text or ""
     number = re.findall(r"number (\d+)", last)[-1]
-    seen = "look_up" in last.partition("trajectory")[2]
+    seen = "observation_0" in last
     return {
         "note": f"it is {number}",
         "reasoning": "by its last digit",

@@ -17,6 +17,7 @@ from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError,
 
 from stillroom.engines import Session, unwrap
 from stillroom.errors import BadConfig, EngineRefused, StillroomError
+from stillroom.optimizers.confirm import keep_fresh
 from stillroom.optimizers.subject import Candidate, Choice, Part, Step
 from stillroom.programs import Cost, Demo, Outcome
 from stillroom.signatures import Example
@@ -68,8 +69,18 @@ class ModuleSubject:
 
     @property
     def demos(self) -> Sequence[Example]:
-        """Rows that may be shown."""
-        return self.declared.rows.demos
+        """Rows that may be shown and learnt from."""
+        return self._parted[0]
+
+    @property
+    def fresh(self) -> Sequence[Example]:
+        """Rows that might have been, and are kept for the end."""
+        return self._parted[1]
+
+    @cached_property
+    def _parted(self) -> tuple[list[Example], list[Example]]:
+        settings = self.declared.settings
+        return keep_fresh(self.declared.rows.demos, self.parts, settings.confirm, settings.seed)
 
     @property
     def search(self) -> Sequence[Example]:

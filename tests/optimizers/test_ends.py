@@ -7,11 +7,11 @@ import random
 import pytest
 
 from stillroom.errors import BadConfig
-from stillroom.optimizers.confirm import Evidence, corrected_p, fresh_rows, verdict
+from stillroom.optimizers.confirm import Evidence, corrected_p, fresh_rows, keep_fresh, verdict
 from stillroom.optimizers.front import front, pick
 from stillroom.optimizers.race import Trial
 from stillroom.optimizers.settings import Preference, Settings, read_preference
-from stillroom.optimizers.subject import Candidate, Choice
+from stillroom.optimizers.subject import Candidate, Choice, Part
 from stillroom.programs import Cost, Demo, Outcome
 from stillroom.signatures import Example
 
@@ -102,21 +102,53 @@ def test_the_verdict_says_with_what_figures():
     assert words.startswith("winner confirmed: 0.900 against 0.500 on 40 search rows")
     assert "corrected for the best of 7 candidates" in words
     assert "the baseline is kept" in verdict(best, baseline, 7, Evidence(0.3, 0.05, 40, 10, 0.5, 0.5, 1.0), 0)
-    assert "no candidate scored above" in verdict(baseline, baseline, 7, Evidence(1.0, 0.05, 40), 0)
+    assert "no candidate scored above" in verdict(baseline, baseline, 7, None, 0)
 
 
 class Rows:
-    """A subject with demos rows only."""
+    """A subject with fresh rows only."""
 
     def __init__(self, count: int) -> None:
-        self.demos = [Example(f"d{number}", {}, {}) for number in range(count)]
+        self.fresh = [Example(f"d{number}", {"n": number}, {}) for number in range(count)]
 
 
-def test_fresh_rows_are_those_that_nothing_was_learnt_from_or_shows():
-    """Shown demos, bootstrapped ones included, and rows that proposals saw do not count; too few are none."""
-    shown = Candidate({"": Choice("x", (Demo("d0", {}, {}), Demo("d1#step", {}, {})))}, "c", None)
-    rows = fresh_rows(Rows(20), {"d2", "d3"}, [shown], 100)
-    assert [row.id for row in rows] == [f"d{number}" for number in range(4, 20)]
-    assert len(fresh_rows(Rows(40), set(), [shown], 15)) == 15
-    assert fresh_rows(Rows(12), set(), [shown], 100) == []
-    assert fresh_rows(Rows(40), set(), [shown], 0) == []
+def test_a_row_that_one_of_the_compared_shows_is_not_fresh():
+    """A module's own demos may be any rows; too few fresh rows are none."""
+    shown = Candidate({"": Choice("x", (Demo("its own", {"n": 0}, {}), Demo("d1", {"n": 1}, {})))}, "c", None)
+    assert [row.id for row in fresh_rows(Rows(20), [shown], 100)] == [f"d{number}" for number in range(2, 20)]
+    assert len(fresh_rows(Rows(40), [shown], 15)) == 15
+    assert fresh_rows(Rows(13), [shown], 100) == []
+    assert fresh_rows(Rows(40), [shown], 0) == []
+
+
+PART = Part("", "Sort it.", ("n",), ("label",), ("a", "b", "c", "d"))
+
+
+def labelled(count: int) -> list[Example]:
+    return [Example(f"d{number}", {"n": number}, {"label": "abcd"[number % 4]}) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "kept"),
+    [(30, 80, 0), (43, 80, 0), (44, 80, 12), (60, 80, 28), (100, 80, 50), (400, 80, 80), (400, 0, 0), (400, 11, 0)],
+)
+def test_some_rows_are_kept_from_the_search_where_enough_are_left_to_learn_from(rows: int, most: int, kept: int):
+    """At most half, at most as many as wanted, and at least 32 stay to learn from; both sides have every label."""
+    given = labelled(rows)
+    learnt, fresh = keep_fresh(given, [PART], most, 0)
+    assert (len(learnt), len(fresh)) == (rows - kept, kept)
+    assert {row.id for row in learnt} | {row.id for row in fresh} == {row.id for row in given}
+    assert learnt == [row for row in given if row not in fresh]
+    for side in (learnt, fresh):
+        counts = [sum(row.outputs["label"] == label for row in side) for label in PART.labels]
+        assert max(counts) - min(counts) <= 2
+    assert keep_fresh(given, [PART], most, 0) == (learnt, fresh)
+
+
+def test_every_beginning_of_the_fresh_rows_is_balanced():
+    """A budget may leave room for the first of them only."""
+    _, fresh = keep_fresh(labelled(400), [PART], 80, 3)
+    for count in (12, 20, 40):
+        found = [row.outputs["label"] for row in fresh[:count]]
+        assert all(abs(found.count(label) - count / 4) <= 2 for label in PART.labels)
+    assert keep_fresh(labelled(400), [PART], 80, 3)[1] != keep_fresh(labelled(400), [PART], 80, 4)[1]
