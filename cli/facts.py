@@ -12,7 +12,7 @@ import heapq
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ class Facts:
         misses: The `misses` note: by system, the first rows it got wrong.
         plan: The saved plan, the reason why it cannot be read, or `None` where there is none.
         baseline: Likewise.
+        overrides: (student, licence, who, why, when) of each licence that a student was trained on by somebody's word.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Facts:
     misses: Mapping[str, Any]
     plan: Plan | str | None
     baseline: Plan | str | None
+    overrides: tuple[tuple[str, str, str, str, str], ...] = ()
 
 
 def read_facts(run: Path | str) -> Facts:
@@ -147,6 +149,7 @@ def read_facts(run: Path | str) -> Facts:
                 notes.get("misses", {}).get("latest") or {},
                 _plan(run / "plan.json"),
                 _plan(run / "baseline.json"),
+                tuple(_overrides(run)),
             )
     except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
         raise RunError(
@@ -159,6 +162,13 @@ def _changed(run: Path) -> float:
     files = [run / name for name in ("run.db", "run.db-wal", "plan.json")]
     # an empty write-ahead log may be left by a reader: it says nothing about the run
     return max(file.stat().st_mtime for file in files if file.is_file() and file.stat().st_size)
+
+
+def _overrides(run: Path) -> Iterator[tuple[str, str, str, str, str]]:
+    """As the students' cards keep them."""
+    for card in sorted(run.glob("students/*/card.json")):
+        for each in json.loads(card.read_text(encoding="utf-8")).get("overrides", ()):
+            yield card.parent.name, each["licence"], each["by"], each["why"], each["when"]
 
 
 def _plan(path: Path) -> Plan | str | None:

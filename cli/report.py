@@ -68,6 +68,7 @@ def render_report(facts: Facts) -> str:
         "search": _search(facts, plan),
         "plan": _plan(facts),
         "emissions": [_emission(each, plan) for each in facts.emissions],
+        "overrides": facts.overrides,
         "proof": _proof(facts),
     }
     return _template().render(page)

@@ -88,7 +88,7 @@ class Provenance:
     def warnings(self) -> list[str]:
         """What a user must not overlook, a line each: broken policies, doubtful gates, overrides."""
         broken = [f"policy {name}: {each.why}" for name, each in self.policies.items() if each.score == 0.0]
-        doubts = [f"gate {each.gate}: {each.why}" for each in self.doubtful]
+        doubts = [f"gate {each.gate}: {each.why}; {each.waiting} rows wait for a person" for each in self.doubtful]
         return [
             *broken,
             *doubts,

@@ -27,6 +27,8 @@ task = st.Task(
     metric=st.fields("people", "date", "time", "name", "seating"),
     name="booking",
     seed=7,
+    licence="Apache-2.0",
+    labelled_by="machine",
 )
 budget = st.Budget(calls=1_500, minutes=15)
 recipe = st.recipes.varied(n=60)

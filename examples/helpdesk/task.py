@@ -27,7 +27,13 @@ class HelpdeskIntent(st.Signature):
 
 
 task = st.Task(
-    HelpdeskIntent, data=Path(__file__).parent / "rows.jsonl", metric=st.exact("intent"), name="helpdesk", seed=7
+    HelpdeskIntent,
+    data=Path(__file__).parent / "rows.jsonl",
+    metric=st.exact("intent"),
+    name="helpdesk",
+    seed=7,
+    licence="Apache-2.0",
+    labelled_by="machine",
 )
 budget = st.Budget(calls=2_000, minutes=15)
 recipe = st.recipes.labelled(per_label=15)

@@ -48,6 +48,14 @@ def other_numbers(outputs: Mapping[str, Any], rng: random.Random) -> dict[str, A
     return dict(outputs)
 
 
-task = st.Task(WordSum, data=Path(__file__).parent / "rows.jsonl", metric=right_value, name="wordsums", seed=7)
+task = st.Task(
+    WordSum,
+    data=Path(__file__).parent / "rows.jsonl",
+    metric=right_value,
+    name="wordsums",
+    seed=7,
+    licence="Apache-2.0",
+    labelled_by="machine",
+)
 budget = st.Budget(calls=1_500, minutes=15)
 recipe = st.recipes.varied(n=40, vary=other_numbers)

@@ -244,6 +244,18 @@ def test_the_page_has_a_section_on_where_rows_come_from(cli, task: Path):
     assert "Level 6 of 6" in page.text
 
 
+def test_students_trained_on_somebodys_word_are_on_the_page(tmp_path: Path):
+    """QR-14: as their cards keep it."""
+    folder = world.make_run(tmp_path / "run")
+    card = folder / "students" / "minilm+logreg-seed" / "card.json"
+    card.parent.mkdir(parents=True)
+    word = {"licence": "unknown", "by": "R. <Shah>", "why": "asked", "when": "2026-03-01"}
+    card.write_text(json.dumps({"kind": "minilm+logreg", "overrides": [word]}), encoding="utf-8")
+    page = world.Page(write_report(folder).read_text(encoding="utf-8"))
+    row = ["minilm+logreg-seed", "unknown", "R. <Shah>", "asked", "2026-03-01"]
+    assert page.tables["Students trained on somebody's word"][1] == row
+
+
 def test_a_run_under_way_has_no_provenance_yet(tmp_path: Path):
     """And says so."""
     folder = world.make_run(tmp_path / "run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from stillroom.engines import ScriptedEngine, open_session
 from stillroom.errors import FingerprintChanged, LicenceForbids
 from stillroom.evals import gates
 from stillroom.optimizers.program import Program
+from stillroom.optimizers.systems import HeadSystem
 from stillroom.optimizers.task_subject import baseline_plan
 from stillroom.programs import Emitted, blind, emit_rows
 from stillroom.programs.export import read_emitted, save_emitted
@@ -130,6 +131,18 @@ def test_no_student_is_trained_where_a_licence_forbids_it(tmp_path: Path):
     with pytest.raises(LicenceForbids, match="no commercial use"):
         st.distil(task(licence="CC-BY-NC-4.0"), folder=tmp_path / "student", purpose=Purpose(commercial=True))
     assert not (tmp_path / "student").exists()
+
+
+def test_a_student_trained_on_somebodys_word_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """QR-14: on its card; without an override the card claims none."""
+    head = HeadSystem("student", None, TASK.shape)
+    monkeypatch.setattr("stillroom.optimizers.distil._train_head", lambda *_: head)
+    emitted = emit(tmp_path / "run", engine=licensed("LicenseRef-llama2"), purpose=Purpose(student="llama"))
+    word = Override("LicenseRef-llama2", by="R. Shah", why="a letter of May")
+    st.distil(TASK, emitted.rows, folder=tmp_path / "student", overrides=[word])
+    assert json.loads((tmp_path / "student" / "card.json").read_text())["overrides"] == [asdict(word)]
+    st.distil(TASK, folder=tmp_path / "seed")
+    assert "overrides" not in json.loads((tmp_path / "seed" / "card.json").read_text())
 
 
 # -- versions ---------------------------------------------------------------------------
