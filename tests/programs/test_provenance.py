@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,8 @@ def test_no_student_is_trained_where_a_licence_forbids_it(tmp_path: Path):
 def test_a_student_trained_on_somebodys_word_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """QR-14: on its card; without an override the card claims none."""
     head = HeadSystem("student", None, TASK.shape)
-    monkeypatch.setattr("stillroom.optimizers.distil._train_head", lambda *_: head)
+    # by its module: the package's own `distil` is the function
+    monkeypatch.setattr(import_module("stillroom.optimizers.distil"), "_train_head", lambda *_: head)
     emitted = emit(tmp_path / "run", engine=licensed("LicenseRef-llama2"), purpose=Purpose(student="llama"))
     word = Override("LicenseRef-llama2", by="R. Shah", why="a letter of May")
     st.distil(TASK, emitted.rows, folder=tmp_path / "student", overrides=[word])
