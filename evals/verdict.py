@@ -6,6 +6,7 @@ the check could not be made (no gold value, no judge). Unverified is never zero.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import math
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 
 from stillroom.errors import BadConfig
 
-__all__ = ["Metric", "Row", "Verdict", "Verifier", "mean", "named"]
+__all__ = ["Metric", "Row", "Verdict", "Verifier", "mean", "metric_name", "named"]
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -157,8 +158,8 @@ def named(metric: Callable[[Row, Row], Verdict | bool | float | None], name: str
     """Turn any function of (expected, outputs) into a `Verifier`; a `Verifier` comes back as it is.
 
     The function may return a Verdict, a bool, a number from 0 to 1 or None. Without
-    a `name` it is called `module.function#digest` of its source, so that editing the
-    function changes the fingerprint; what the function calls is not followed.
+    a `name` it is called as `metric_name` says, so that editing the function changes
+    the fingerprint.
     """
     if isinstance(metric, Verifier):
         return metric
@@ -172,18 +173,32 @@ def named(metric: Callable[[Row, Row], Verdict | bool | float | None], name: str
         score = float(found)
         return Verdict(score, "" if score == 1.0 else f"{label} gave {score:g}")
 
-    label = name or _label(metric)
+    label = name or metric_name(metric)
     return Verifier(label, check)
 
 
-def _label(metric: Callable[..., Any]) -> str:
-    qualified = f"{getattr(metric, '__module__', '?')}.{getattr(metric, '__qualname__', type(metric).__qualname__)}"
+def metric_name(metric: Any) -> str:
+    """The name a metric has in fingerprints: its own, else its qualified name and a digest of its source.
+
+    An edited metric is another one; what it calls is not followed. A partial shows its arguments.
+
+    Raises:
+        BadConfig: If it has no name, and no source to make one from.
+    """
+    name = getattr(metric, "name", None)
+    if isinstance(name, str) and name:
+        return name
+    if isinstance(metric, functools.partial):
+        given = [*map(repr, metric.args), *(f"{key}={value!r}" for key, value in sorted(metric.keywords.items()))]
+        return f"{metric_name(metric.func)}({', '.join(given)})"
+    made = metric if inspect.isroutine(metric) or inspect.isclass(metric) else type(metric)
+    qualified = f"{made.__module__}.{made.__qualname__}"
     try:
-        source = inspect.getsource(metric)
+        source = inspect.getsource(made)
     except (OSError, TypeError) as error:
         raise BadConfig(
             f"the source of metric {qualified} cannot be read, so it has no stable name",
-            mend="Give it one: named(metric, 'my_metric-v1').",
+            mend="Give it one: metric.name = 'my_metric-v1', or put it in a file.",
         ) from error
     return f"{qualified}#{hashlib.sha256(source.encode()).hexdigest()[:12]}"
 

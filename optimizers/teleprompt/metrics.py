@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from stillroom.errors import BadConfig
 from stillroom.evals import Verdict, Verifier
+from stillroom.evals.verdict import metric_name
 
 __all__ = ["ModuleMetric", "module_metric"]
 
@@ -42,7 +42,7 @@ def module_metric(metric: Callable[..., Any]) -> ModuleMetric:
     """
     if not callable(metric):
         raise BadConfig(f"metric must be callable, got {metric!r}", mend="For example stillroom.exact('label').")
-    name = _name(metric)
+    name = metric_name(metric)
     if isinstance(metric, Verifier) or _takes_rows(metric):
 
         def judge_rows(example: Any, prediction: Any) -> Verdict:
@@ -113,23 +113,3 @@ def _required(metric: Callable[..., Any]) -> list[str]:
         return ["example", "prediction"]
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [each.name for each in parameters if each.kind in kinds and each.default is inspect.Parameter.empty]
-
-
-def _name(metric: Any) -> str:
-    """The metric's own name, else its qualified name and a digest of its source: an edited metric is another one."""
-    name = getattr(metric, "name", None)
-    if isinstance(name, str) and name:
-        return name
-    if isinstance(metric, functools.partial):
-        given = [*map(repr, metric.args), *(f"{key}={value!r}" for key, value in sorted(metric.keywords.items()))]
-        return f"{_name(metric.func)}({', '.join(given)})"
-    named = metric if inspect.isroutine(metric) or inspect.isclass(metric) else type(metric)
-    qualified = f"{named.__module__}.{named.__qualname__}"
-    try:
-        source = inspect.getsource(named)
-    except (OSError, TypeError) as error:
-        raise BadConfig(
-            f"the source of metric {qualified} cannot be read, so it has no stable name",
-            mend="Give it one: metric.name = 'my_metric-v1', or put it in a file.",
-        ) from error
-    return f"{qualified}#{hashlib.sha256(source.encode()).hexdigest()[:12]}"

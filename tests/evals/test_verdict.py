@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -119,3 +121,18 @@ def test_a_metric_without_source_needs_a_name():
     metric = eval("lambda expected, outputs: True")
     with pytest.raises(BadConfig, match="no stable name"):
         named(metric)
+    metric.name = "always-v1"
+    assert named(metric).name == "always-v1"
+
+
+class Within:
+    """A metric with a setting."""
+
+    def __call__(self, expected, outputs):
+        return 1.0
+
+
+def test_partials_and_objects_have_names_too():
+    """A partial shows its arguments; an object is named by its class."""
+    assert named(functools.partial(half, outputs={"a": 1})).name == f"{named(half).name}(outputs={{'a': 1}})"
+    assert "Within#" in named(Within()).name
