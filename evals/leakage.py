@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from rapidfuzz.distance import Levenshtein
 
 from stillroom.errors import BadConfig
 
-from .duplicates import Embeds, Match, check_threshold, folded, words
-from .nearest import closest
+from .duplicates import Match, check_threshold, folded, words
 from .overlap import Limit, OverlapIndex, Vocabulary
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["Leakage"]
 
@@ -43,11 +38,10 @@ class Leakage:
     - `contained`: a held-out text of 6 words to `ngram` - 1 stands whole inside it.
     - `one_word`: at most one word added, dropped or changed, from 5 words up.
     - `words`: F1 of the words in common, whatever their order, so that reordered sentences count.
-    - `cosine`: embedding cosine, where an embedder is given.
 
-    Sees wording, not meaning: a free paraphrase passes unless the embedding tells,
-    and an arithmetic problem with other numbers counts as a copy of its template
-    (`stillroom.evals.decontaminate` tells such siblings apart where answers are known).
+    Sees wording, not meaning: a free paraphrase passes, and an arithmetic problem with
+    other numbers counts as a copy of its template. `stillroom.evals.decontaminate` reports
+    paraphrases, and tells such siblings apart where answers are known.
 
     The last wording rules are asked of an index by rare words, so the work does not
     grow with held-out texts times texts.
@@ -56,11 +50,9 @@ class Leakage:
         held_out: Texts by row id.
         ngram: Words in a common run.
         word_overlap: Least F1 of common words, in (0, 1]; None switches it off.
-        cosine: Least cosine, in (0, 1].
         boilerplate: A run that stands in more held-out texts than this is no evidence (Brown et al. 2020
             leave out runs seen more than 10 times), and its words do not count for the last wording rules; None
             takes every run for evidence.
-        embedder: Makes the vectors; None switches the cosine rule off.
 
     Raises:
         BadConfig: If a setting is out of range.
@@ -72,27 +64,22 @@ class Leakage:
         *,
         ngram: int = 13,
         word_overlap: float | None = 0.85,
-        cosine: float = 0.95,
         boilerplate: int | None = None,
-        embedder: Embeds | None = None,
     ) -> None:
         if ngram < 2:
             raise BadConfig(f"ngram must be >= 2, got {ngram}")
         if boilerplate is not None and boilerplate < 1:
             raise BadConfig(f"boilerplate must be >= 1 or None, got {boilerplate}")
         check_threshold("word_overlap", word_overlap)
-        check_threshold("cosine", cosine)
-        self._ngram, self._word_overlap, self._cosine, self._embedder = ngram, word_overlap, cosine, embedder
+        self._ngram, self._word_overlap = ngram, word_overlap
         self._ids = list(held_out)
-        self._texts = list(held_out.values())
         self._exact: dict[str, int] = {}
         self._normalised: dict[str, list[int]] = {}
         self._runs: dict[str, list[int]] = {}
         self._whole: dict[int, dict[str, list[int]]] = {}  # by number of words
         self._boilerplate = boilerplate
-        self._vectors: np.ndarray | None = None
-        self._splits = [words(text) for text in self._texts]
-        for at, text in enumerate(self._texts):
+        self._splits = [words(text) for text in held_out.values()]
+        for at, text in enumerate(held_out.values()):
             self._index(at, text)
         self._stock = self._take_stock(boilerplate)
         self._splits = [self._own(split) for split in self._splits]
@@ -106,16 +93,15 @@ class Leakage:
     @property
     def name(self) -> str:
         """Every setting in one string, for fingerprints and reports."""
-        cosine = self._cosine if self._embedder is not None else None
         runs = self._ngram if self._boilerplate is None else f"{self._ngram}<={self._boilerplate}"
-        return f"leakage(ngram={runs}, word_overlap={self._word_overlap}, cosine={cosine})"
+        return f"leakage(ngram={runs}, word_overlap={self._word_overlap})"
 
     def find(self, text: str) -> Match | None:
         """Find the held-out row that `text` copies, or None."""
         return self.find_many([text])[0]
 
     def find_many(self, texts: Sequence[str], *, spare: Callable[[int, str], bool] | None = None) -> list[Match | None]:
-        """Find what each of `texts` copies; texts are embedded together, those left over only.
+        """Find what each of `texts` copies.
 
         Args:
             spare: Asked of a wording short of the same characters, with the position in `texts` and the held-out
@@ -124,15 +110,6 @@ class Leakage:
         found: list[Match | None] = []
         for start in range(0, len(texts), _SLICE):
             found += self._by_wording(texts[start : start + _SLICE], _Spared(self._ids, spare, start))
-        left = [i for i, match in enumerate(found) if match is None]
-        if self._embedder is None or not left or not self._ids:
-            return found
-        if self._vectors is None:
-            self._vectors = self._embedder.embed(self._texts)
-        places, cosines = closest(self._embedder.embed([texts[i] for i in left]), self._vectors)
-        for i, at, cosine in zip(left, places, cosines, strict=True):
-            if cosine >= self._cosine:
-                found[i] = Match(self._ids[at], cosine, "cosine")
         return found
 
     def _index(self, at: int, text: str) -> None:

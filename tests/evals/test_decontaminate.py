@@ -87,21 +87,27 @@ def test_a_sibling_of_one_is_removed_as_the_copy_of_another():
 
 
 class Topics:
-    """Embeds by two topics."""
+    """Embeds by two topics, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
 
     def embed(self, texts):
+        self.asked += texts
         vectors = np.array([["top" in text or "refill" in text, "apple" in text, 0.1] for text in texts], np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def test_paraphrases_are_reported_and_stay():
-    """Meaning the same is told, with the source, and no reason to drop."""
-    guard = Decontamination(GUARDED, embedder=Topics())
+    """Meaning the same is told, with the source, and no reason to drop; copies found before cost no embedding."""
+    topics = Topics()
+    guard = Decontamination(GUARDED, embedder=topics)
     rows = [{"id": "p", "prompt": "My refill did not work"}, {"id": "c", "prompt": APPLES}]
     cleaned = decontaminate(rows, guard)
     assert cleaned.kept == (rows[0],)
     assert (cleaned.reported["p"].rule, cleaned.reported["p"].other_id) == ("paraphrase", "q2")
     assert list(cleaned.removed) == ["c"]
+    assert topics.asked == [*(each.text for each in GUARDED), "My refill did not work"]
 
 
 def test_what_every_row_of_a_benchmark_says_is_nobodys():
