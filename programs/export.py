@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from stillroom.release import Override, Purpose, export_allowed, refuse
 from stillroom.rows import EmittedRow
-from stillroom.values import canonical, write_atomic
+from stillroom.values import atomic, canonical
 
-from .emit import Emitted
+from .flow import Emitted
+from .table import write_table
 
 __all__ = ["read_emitted", "save_emitted"]
 
@@ -20,7 +23,7 @@ def save_emitted(
 ) -> None:
     """Write `rows.jsonl`, `rejects.jsonl`, `contamination.jsonl` and `rows.parquet`.
 
-    Each atomically and in a fixed order. `contamination.jsonl` names every row that was
+    Each atomically, in a fixed order and a few rows at a time. `contamination.jsonl` names every row that was
     removed as a copy of a guarded text, with the rule and what it copies, and every row that
     stays with something to report.
 
@@ -34,16 +37,14 @@ def save_emitted(
         LicenceForbids: If a licence of the rows does not allow it. Nothing is written then.
     """
     refuse(export_allowed(emitted.rows, purpose or Purpose(), overrides=overrides), "rows may be saved")
-    write_atomic(folder / "rows.jsonl", _lines(emitted.rows))
-    write_atomic(folder / "rejects.jsonl", _lines(emitted.rejects))
-    write_atomic(folder / "contamination.jsonl", _found((*emitted.rows, *emitted.rejects)))
-    _parquet(emitted.rows, folder / "rows.parquet")
+    _write(folder / "rows.jsonl", map(_flat, emitted.rows))
+    _write(folder / "rejects.jsonl", map(_flat, emitted.rejects))
+    _write(folder / "contamination.jsonl", _found(chain(emitted.rows, emitted.rejects)))
+    write_table(folder / "rows.parquet", lambda: map(_row, emitted.rows))
 
 
 def read_emitted(path: Path) -> list[EmittedRow]:
     """The rows of a `rows.jsonl` or `rejects.jsonl`."""
-    import json
-
     with path.open(encoding="utf-8") as file:
         return [
             EmittedRow.from_json(
@@ -59,27 +60,20 @@ def _flat(row: EmittedRow) -> dict[str, object]:
     return {**whole.pop("values"), "meta": whole}
 
 
-def _lines(rows: Sequence[EmittedRow]) -> str:
-    return "".join(canonical(_flat(row)) + "\n" for row in rows)
+def _row(row: EmittedRow) -> dict[str, Any]:
+    """The same for a table: `meta` is JSON text, because passports are not all of one shape."""
+    return {**row.values, "meta": canonical(_flat(row)["meta"])}
 
 
-def _found(rows: Sequence[EmittedRow]) -> str:
+def _write(path: Path, lines: Iterable[Any]) -> None:
+    with atomic(path) as file:
+        file.writelines(f"{canonical(line)}\n".encode() for line in lines)
+
+
+def _found(rows: Iterable[EmittedRow]) -> Iterator[dict[str, Any]]:
     """What decontamination found, a line for each row it found something about."""
-    lines = [
-        {"id": row.id, "place": row.place, "status": row.status, **found}
-        for row in rows
-        for verdict in row.passport.verdicts
-        if "rule" in (found := verdict.get("found", {}))
-    ]
-    return "".join(canonical(line) + "\n" for line in lines)
-
-
-def _parquet(rows: Sequence[EmittedRow], path: Path) -> None:
-    """The same table; `meta` is JSON text, because passports are not all of one shape."""
-    import pandas as pd
-
-    temporary = path.with_name(f".{path.name}.part")
-    pd.DataFrame([{**row.values, "meta": canonical(_flat(row)["meta"])} for row in rows]).to_parquet(
-        temporary, index=False
-    )
-    os.replace(temporary, path)
+    for row in rows:
+        for verdict in row.passport.verdicts:
+            found = verdict.get("found", {})
+            if "rule" in found:
+                yield {"id": row.id, "place": row.place, "status": row.status, **found}
