@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stillroom.optimizers.teleprompt import Compile as Compile
     from stillroom.optimizers.teleprompt import load_module as load_module
     from stillroom.programs import Plan as Plan
+    from stillroom.programs import answer as answer
     from stillroom.programs import recipes as recipes
     from stillroom.release import Override as Override
     from stillroom.release import Purpose as Purpose
@@ -57,6 +58,7 @@ _HOME = {
     "Sweep": "optimizers.sweep",
     "Task": "signatures",
     "Verdict": "evals",
+    "answer": "programs",
     "compile": "optimizers",
     "distil": "optimizers",
     "errors": "",
@@ -91,6 +93,7 @@ __all__ = [
     "Sweep",
     "Task",
     "Verdict",
+    "answer",
     "compile",
     "distil",
     "errors",

@@ -126,10 +126,15 @@ class Schema:
 
 @dataclass(frozen=True)
 class Whole:
-    """The text is neither empty, cut off, filtered by the endpoint, nor a refusal."""
+    """The text is neither empty, cut off, filtered by the endpoint, nor a refusal.
+
+    Attributes:
+        empty: Whether a text without a letter or digit will do, such as an empty list.
+    """
 
     name: str = "whole"
     on_fail: Status = "rejected"
+    empty: bool = False
     by: ClassVar[By] = "form"
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
@@ -141,7 +146,7 @@ class Whole:
 
         if candidate.finish in STOPPED:
             return Verdict.fail(STOPPED[candidate.finish])
-        if not any(character.isalnum() for character in candidate.text):
+        if not self.empty and not any(character.isalnum() for character in candidate.text):
             return Verdict.fail("text is empty")
         return refuses(candidate.text)
 

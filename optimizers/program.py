@@ -13,7 +13,7 @@ from stillroom.evals import Embedder, default_embedder
 from stillroom.evals.gates import Gate, default, pins
 from stillroom.ledger import Budget
 from stillroom.licences import inherited
-from stillroom.programs import Emitted, Plan, Recipe, agreement, emit_rows
+from stillroom.programs import Emitted, Plan, Recipe, agreement, answer, emit_rows
 from stillroom.programs.answers import answer_many
 from stillroom.programs.export import save_emitted
 from stillroom.programs.provenance import provenance
@@ -81,6 +81,7 @@ class Program:
         embedder: Embedder | None = None,
         purpose: Purpose | None = None,
         overrides: Sequence[Override] = (),
+        retry: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Emitted:
         """Emit rows that passed the gates, into the run folder, as `save_emitted` writes them.
@@ -93,6 +94,7 @@ class Program:
             embedder: For agreement, paraphrases and diversity; MiniLM by default with the default gates.
             purpose: What the rows are for; to train a model of no known family by default.
             overrides: Who answers for licences that would forbid it; recorded in the run.
+            retry: Whether rows lost to faults before are tried once more, where their quotas are not full.
             on_progress: Called with (accepted, wanted).
 
         Raises:
@@ -117,11 +119,45 @@ class Program:
         with open_session(self.engine, self.run, "emit", fingerprint, budget) as session:
             for each in overrides:
                 session.store.put_note("override", each.licence, asdict(each))
-            emitted = emit_rows(self.task, self.plan, recipe, gates, session, on_progress=on_progress)
+            emitted = emit_rows(self.task, self.plan, recipe, gates, session, retry=retry, on_progress=on_progress)
             found = provenance(self.task, session.engine, gates, emitted, embedder=embedder, overrides=overrides)
             session.store.put_note("provenance", recipe.digest, found.as_json())
         save_emitted(emitted, self.run, purpose=purpose, overrides=overrides)
         return replace(emitted, provenance=found)
+
+    def answer(
+        self,
+        rows: Any,
+        *,
+        gates: Sequence[Gate] | None = None,
+        run: Path | str | None = None,
+        columns: Mapping[str, str] | None = None,
+        licence: str = "",
+        budget: Budget | None = None,
+        retry: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Emitted:
+        """Answer every row of the user's own input, in a run folder of its own; `stillroom.answer` says how.
+
+        Args:
+            run: The folder, for one input; `answers` in the program's run by default.
+            rows, gates, columns, licence, budget, retry, on_progress: As `stillroom.answer` takes them.
+
+        Raises:
+            BadInput, BudgetExceeded, EngineError, FingerprintChanged: As `stillroom.answer` does.
+        """
+        return answer(
+            self.plan,
+            rows,
+            lm=self.engine,
+            run=self.run / "answers" if run is None else run,
+            gates=gates,
+            columns=columns,
+            licence=licence,
+            budget=budget,
+            retry=retry,
+            on_progress=on_progress,
+        )
 
 
 def compile_task(

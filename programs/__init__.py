@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .answering import answer
 from .answers import Answer, Cost, answer_many, calibrated, scorable
 from .emit import Emitted, emit_rows
 from .evaluate import Evaluator, Outcome, mean_cost, mean_score
@@ -20,6 +21,7 @@ __all__ = [
     "Plan",
     "Recipe",
     "agreement",
+    "answer",
     "answer_many",
     "blind",
     "calibrated",

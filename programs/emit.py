@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stillroom.engines import Session
-from stillroom.evals.gates import Gate, bound
+from stillroom.evals.gates import Gate
 from stillroom.licences import inherited
 from stillroom.signatures import Task
 
@@ -46,7 +46,7 @@ def emit_rows(
         BudgetExceeded: When the budget ends first; what was emitted stays and a resume goes on.
         EngineError: When the engine fails for every row; likewise. A row that fails alone is quarantined.
     """
-    flow = emission(task, program, recipe, [bound(gate, session) for gate in gates])
+    flow = emission(task, program, recipe, gates)
     licence = inherited(program.model, session.engine.licence, [task.licence])
     return run_flow(flow, session, licence=licence, retry=retry, on_progress=on_progress)
 

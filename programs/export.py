@@ -15,7 +15,7 @@ from stillroom.values import atomic, canonical
 from .flow import Emitted
 from .table import write_table
 
-__all__ = ["read_emitted", "save_emitted"]
+__all__ = ["read_emitted", "save_emitted", "write_rows"]
 
 
 def save_emitted(
@@ -37,6 +37,11 @@ def save_emitted(
         LicenceForbids: If a licence of the rows does not allow it. Nothing is written then.
     """
     refuse(export_allowed(emitted.rows, purpose or Purpose(), overrides=overrides), "rows may be saved")
+    write_rows(emitted, folder)
+
+
+def write_rows(emitted: Emitted, folder: Path) -> None:
+    """Write the files of `save_emitted` without asking what the rows are for: each row says its licence itself."""
     _write(folder / "rows.jsonl", map(_flat, emitted.rows))
     _write(folder / "rejects.jsonl", map(_flat, emitted.rejects))
     _write(folder / "contamination.jsonl", _found(chain(emitted.rows, emitted.rejects)))

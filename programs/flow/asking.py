@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from stillroom.engines import Engine, served_version
 from stillroom.evals.filters.boilerplate import refuses
 from stillroom.ledger import Spent
+from stillroom.programs.answers import Answer
 from stillroom.programs.plan import Plan
 from stillroom.signatures import Unparsed
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["Reply", "ask"]
+__all__ = ["Reply", "ask", "scored"]
 
 SHOWN = 400  # characters of an error that are shown to the model
 
@@ -67,6 +68,11 @@ async def ask(engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int |
         return reply
     second = _read(plan, await engine.acomplete(_again(request, reply)))
     return replace(second, spent=reply.spent + second.spent, reasked=True)
+
+
+def scored(answer: Answer) -> Reply:
+    """The reply of a plan that scores its labels: nothing was written that could be at fault."""
+    return Reply(answer.outputs, answer.problem, False, "", "stop", (answer.cost.spent,))
 
 
 def _read(plan: Plan, response: Response) -> Reply:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from stillroom.engines import Engine, Session
+from stillroom.evals.gates import bound
 from stillroom.rows import EmittedRow
 
 from .draft import Draft, Papers
@@ -40,7 +41,7 @@ class Run:
 
     Args:
         flow: What is run.
-        session: Store, ledger and engine.
+        session: Store, ledger and engine; the calls of gates go through it too.
         engines: Further engines, for plans of other models; recorded like the session's own.
         licence: Of the rows; the engine's where not given.
         on_progress: Called with (accepted, wanted) after each block; of an input, wanted are the rows begun.
@@ -71,7 +72,7 @@ class Run:
             self._bench.engine(step.plan)
         names = [step.name for step in asked]
         self._papers = Papers(flow.key, own.model, licence or own.licence, names, flow.emits, flow.text)
-        self._sections = sections(flow.parts, self._papers)
+        self._sections = sections([bound(part, session) for part in flow.parts], self._papers)
         self._line = Line(self._sections, self._bench, self._papers)
         usual = flow.block * math.ceil(DEPTH * own.max_concurrency / flow.block)
         self._history = History(session.store, flow.key, flow.block, flow.window, usual)

@@ -12,14 +12,17 @@ not need each other's fields run at the same time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stillroom.errors import BadConfig
-from stillroom.evals.gates import Gate
+from stillroom.evals.gates import Gate, bound
 from stillroom.programs.plan import Plan
 
 from .wanted import Wanted
+
+if TYPE_CHECKING:
+    from stillroom.engines import Session
 
 __all__ = ["Ask", "At", "Do", "Part", "Split", "State", "Step"]
 
@@ -37,7 +40,7 @@ class Ask:
 
     Attributes:
         name: In passports and funnels.
-        plan: What is asked. Its engine is the run's, or the one among the run's others that has its model.
+        plan: What is asked, in writing or by scoring its labels. Its engine is the run's, or the one among the run's others that has its model.
         inputs: The plan's inputs by name, each the name of a field; fields of the same names where not given.
         samples: Independent answers. With more than one, or with `into`, they become one field: a list of the
             outputs of each answer that parsed, in order.
@@ -156,6 +159,10 @@ class At:
     def __post_init__(self) -> None:
         if not self.fields:
             raise BadConfig(f"gate {self.gate.name!r} must be given fields to look at, got none")
+
+    def within(self, session: Session) -> At:
+        """The same with the gate's calls on the session's store and budget."""
+        return replace(self, gate=bound(self.gate, session))
 
 
 Step: TypeAlias = "Ask | Do"

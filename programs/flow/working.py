@@ -10,8 +10,9 @@ from stillroom.engines import Engine
 from stillroom.errors import BadConfig, BudgetExceeded, EngineError, Interrupted, StillroomError
 from stillroom.values import canonical, digest
 
-from .asking import Reply, ask
+from .asking import Reply, ask, scored
 from .draft import Draft, Trace
+from .scoring import Scorer
 from .steps import Ask, Do, Step
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Bench:
         self._engines = {engine.model: engine for engine in reversed(engines)}
         # rows that wait for a call here have promised nothing yet, and can still be stopped
         self._slots = {engine.model: asyncio.Semaphore(engine.max_concurrency) for engine in engines}
+        self._scorers = {engine.model: Scorer(engine) for engine in engines}
         self._seed = seed
         self.stopped: BaseException | None = None
 
@@ -104,6 +106,8 @@ class Bench:
             if self.stopped is not None:
                 raise Stopped
             try:
+                if plan.scored is not None:
+                    return scored(await self._scorers[plan.model].answer(plan, inputs))
                 return await ask(self.engine(plan), plan, inputs, seed, reask=step.reask)
             except (BudgetExceeded, Interrupted) as error:
                 self.stop(error)

@@ -1,0 +1,115 @@
+"""Answer the user's own rows: a file of prompts in, a file of answers out, as large as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stillroom.engines import Engine, open_engine, open_session
+from stillroom.evals.gates import Gate, Schema, Whole, pins
+from stillroom.ledger import Budget
+from stillroom.licences import inherited
+from stillroom.signatures import shape_of
+from stillroom.values import digest
+
+from .export import write_rows
+from .flow import Ask, Emitted, Flow, Inputs, run_flow
+from .plan import Decoding, Plan
+
+if TYPE_CHECKING:
+    import dspy
+
+__all__ = ["answer", "answering"]
+
+ROOM = 1024  # tokens of an answer where no plan says
+
+
+def answer(
+    program: Plan | type[dspy.Signature],
+    rows: Any,
+    *,
+    lm: str | Engine,
+    run: Path | str,
+    gates: Sequence[Gate] | None = None,
+    columns: Mapping[str, str] | None = None,
+    licence: str = "",
+    attempts: int = 1,
+    seed: int = 0,
+    budget: Budget | None = None,
+    retry: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Emitted:
+    """Answer every row of an input once, into the run folder: `rows.jsonl`, `rejects.jsonl`, `rows.parquet`.
+
+    Rows are read as they are needed and written in their order, each with all its columns and the
+    program's outputs. Equal rows are asked once. Called again, it goes on where it stopped; rows
+    appended to the input cost their own calls and no others.
+
+    Args:
+        program: A plan, or a signature, which is asked as it is declared.
+        rows: A path to `.jsonl`, `.csv` or `.parquet`, a DataFrame, or rows as mappings. A column named like an
+            output is what the row should have: gates that compare get it.
+        lm: An engine, or a name as `stillroom.engines.open_engine` takes it.
+        run: The run folder, made when missing; for one input and one program.
+        gates: What answers must pass; where None, their types, and that they are whole and no refusals.
+        columns: The column of each input field whose column is called otherwise.
+        licence: Of the rows; the answers' licence follows from it and the model's. The user's own where "".
+        attempts: Tries of a row whose answer fails a gate; more than one needs a temperature above 0 to be of use.
+        seed: Of sampling.
+        budget: Limits of the phase.
+        retry: Whether rows that were lost to faults before are tried once more.
+        on_progress: Called with (answered, rows begun).
+
+    Raises:
+        BadInput: Before any call, for what cannot work.
+        BudgetExceeded, EngineError: Finished calls are kept, and a second call goes on.
+        FingerprintChanged: If the folder was begun with another program, other gates or other rows.
+    """
+    engine = open_engine(lm) if isinstance(lm, str) else lm
+    plan = program if isinstance(program, Plan) else _declared(program, engine.model)
+    gates = _form(plan) if gates is None else gates
+    flow = answering(plan, rows, gates, columns=columns, attempts=attempts, seed=seed)
+    fingerprint = {"plan": plan.digest, "columns": dict(columns or {}), "attempts": attempts, "seed": seed}
+    try:
+        with open_session(engine, run, "answer", {**fingerprint, "licence": licence, **pins(gates)}, budget) as session:
+            own = inherited(engine.model, engine.licence, [licence])
+            emitted = run_flow(flow, session, licence=own, retry=retry, on_progress=on_progress)
+    finally:
+        if isinstance(lm, str):
+            engine.close()
+    write_rows(emitted, Path(run))
+    return emitted
+
+
+def answering(
+    plan: Plan,
+    rows: Any,
+    gates: Sequence[Gate],
+    *,
+    columns: Mapping[str, str] | None = None,
+    attempts: int = 1,
+    seed: int = 0,
+) -> Flow:
+    """The flow that answers each of `rows` by `plan` and lets the answers pass `gates`."""
+    shape = plan.shape
+    texts = tuple(each.name for each in shape.outputs if each.is_text)
+    return Flow(
+        "answer",
+        Inputs(rows, shape.inputs, shape.outputs, columns or {}),
+        (Ask("answer", plan), *gates),
+        text=texts or tuple(each.name for each in shape.outputs),
+        recipe=digest({"answer": plan.digest, "columns": dict(columns or {}), "attempts": attempts, "seed": seed}),
+        attempts=attempts,
+        seed=seed,
+    )
+
+
+def _form(plan: Plan) -> list[Gate]:
+    """Types, and answers that are whole. An empty list may be an answer; an empty text is none."""
+    return [Schema(plan.shape), Whole(empty=not any(each.is_text for each in plan.shape.outputs))]
+
+
+def _declared(signature: type[dspy.Signature], model: str) -> Plan:
+    shape = shape_of(signature)
+    return Plan(shape, model, shape.instruction, decoding=Decoding(max_tokens=ROOM))
