@@ -36,7 +36,7 @@ from .errors import FingerprintChanged
 from .ledger import Spent
 from .reuse import OtherRuns
 from .rows import EmittedRow, Status
-from .values import canonical, seal
+from .values import canonical, compact, seal
 from .writer import EVERY, MOST, WITHIN, Writer
 
 __all__ = ["Store"]
@@ -277,7 +277,7 @@ class Store:
         self.check()
         made: dict[tuple[str, str], tuple[Any, ...]] = {}
         for row in rows:
-            text = canonical(row.as_json())
+            text = compact(row.as_json())
             made.setdefault((recipe, row.place), (recipe, row.place, row.status, text, seal(recipe, text)))
         self._writer.put(ROWS, made)
 

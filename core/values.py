@@ -9,11 +9,17 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-__all__ = ["atomic", "canonical", "digest", "digest_text", "pretty", "seal", "write_atomic"]
+import orjson
 
+__all__ = ["altered", "atomic", "canonical", "compact", "digest", "digest_text", "pretty", "seal", "write_atomic"]
+
+T = TypeVar("T")
 
 _spell = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
@@ -21,6 +27,20 @@ _spell = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=Fa
 def canonical(value: Any) -> str:
     """Spell a JSON value in its one canonical way: sorted keys, no spaces, no NaN."""
     return _spell(value)
+
+
+def compact(value: Any) -> str:
+    """Spell a JSON value for a file that only we read, where time counts: never for a hash.
+
+    As `canonical`, but some floats are spelled otherwise (1e16 for 1e+16), and NaN, which `canonical` refuses, is null.
+    """
+    try:
+        return orjson.dumps(value, option=_AS_JSON).decode()
+    except TypeError:  # what only Python's encoder can spell, or refuse: large integers, half a surrogate pair
+        return canonical(value)
+
+
+_AS_JSON = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 def pretty(value: Any) -> str:
@@ -45,6 +65,28 @@ def seal(*parts: object) -> int:
         UnicodeEncodeError: If a text holds half a surrogate pair, which no file can.
     """
     return zlib.crc32("\0".join(map(str, parts)).encode())
+
+
+def altered(value: T, **changes: Any) -> T:
+    """A copy of a frozen dataclass with some fields changed, as `dataclasses.replace` makes it, but without its checks.
+
+    For changes that are known to be right, in what is made for every call: checking the rest
+    once more costs more than everything else that is done to it.
+    """
+    read, writers = _fields(type(value))
+    made = object.__new__(type(value))
+    for write, each in zip(writers.values(), read(value), strict=True):
+        write(made, each)
+    for name, each in changes.items():
+        writers[name](made, each)
+    return made
+
+
+@cache
+def _fields(kind: type) -> tuple[Any, dict[str, Any]]:
+    """How to read all fields of a class with slots at once, and how to write each."""
+    names = [each.name for each in fields(kind)]
+    return attrgetter(*names), {name: getattr(kind, name).__set__ for name in names}
 
 
 def write_atomic(path: Path, text: str) -> None:

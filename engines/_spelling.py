@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
-from stillroom.values import canonical, digest, digest_text
+from stillroom.values import altered, canonical, compact, digest, digest_text
 
+from ._canonical import spelled
 from .contract import Score
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ def bounded(request: Request, model: str) -> Request:
 
 def call_key(request: Request) -> tuple[str, str]:
     """The key a request is recorded under, and its canonical spelling: model, messages, config and seed."""
-    from dspy._vendor.lm15.serde import request_to_dict  # the public module has no serialiser
-
-    text = canonical(request_to_dict(request))
+    text = spelled(request)
     return digest_text(text, 32), text
 
 
@@ -75,7 +74,7 @@ def served_version(response: Response) -> str:
 
 def timed(response: Response, seconds: float) -> Response:
     """`response` with the seconds it took."""
-    return replace(response, provider_data={**(response.provider_data or {}), SECONDS: round(seconds, 6)})
+    return altered(response, provider_data={**(response.provider_data or {}), SECONDS: round(seconds, 6)})
 
 
 def dump(response: Response) -> str:
@@ -86,7 +85,7 @@ def dump(response: Response) -> str:
     told = response.provider_data or {}
     kept = {name: str(told[name]) for name in VERSION if told.get(name)}
     value = {**response_to_dict(response), "provider_data": {**kept, SECONDS: call_seconds(response)}}
-    text = canonical(value)
+    text = compact(value)
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can escape and a database cannot hold

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from stillroom.errors import BadConfig
 from stillroom.signatures import FORMATS, Example, Field, Format, Shape, Unparsed
 from stillroom.signatures.formats import system_text, user_text
-from stillroom.values import digest, pretty, write_atomic
+from stillroom.values import altered, digest, pretty, write_atomic
 
 if TYPE_CHECKING:
     import dspy
@@ -149,17 +149,25 @@ class Plan:
             **constraint,
         )
 
-    def render(self, inputs: Mapping[str, Any], *, seed: int | None = None) -> Request:
-        """The request for one row. Equal inputs and seed give equal requests."""
+    @cached_property
+    def _blank(self) -> Request:
+        """A request that is right but for its last message: what all requests share is checked once."""
         from dspy.lm15 import Message, Request
 
-        config = self._config if seed is None else replace(self._config, seed=seed)
         return Request(
             model=self.model,
             system=self.system,
-            messages=(*self._turns, Message.user(user_text(self.shape, inputs))),
-            config=config,
+            messages=(*self._turns, Message.user("")),
+            config=self._config,
         )
+
+    def render(self, inputs: Mapping[str, Any], *, seed: int | None = None) -> Request:
+        """The request for one row. Equal inputs and seed give equal requests."""
+        from dspy.lm15 import Message
+
+        config = self._config if seed is None else altered(self._config, seed=seed)
+        asked = Message.user(user_text(self.shape, inputs))
+        return altered(self._blank, messages=(*self._turns, asked), config=config)
 
     def read(self, response: Response) -> dict[str, Any]:
         """The typed outputs of a response, reasoning included where the plan has it.
