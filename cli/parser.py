@@ -36,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
     _compile(verbs)
     _emit(verbs)
+    _retry(verbs)
     _distil(verbs)
     _prove(verbs)
     _run(verbs)
@@ -138,6 +139,12 @@ def _compile(verbs: Any) -> None:
 
 def _emit(verbs: Any) -> None:
     verb = _task_verb(verbs, "emit", "write new rows with a compiled program; keep those that pass every gate")
+    for add in (_lm, _lm_licence, _licences, _recipe, _seed, _budget):
+        add(verb)
+
+
+def _retry(verbs: Any) -> None:
+    verb = _task_verb(verbs, "retry", "emit once more what failed calls and answers that did not parse have cost")
     for add in (_lm, _lm_licence, _licences, _recipe, _seed, _budget):
         add(verb)
 

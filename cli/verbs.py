@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from stillroom.errors import BadConfig
 from stillroom.ledger import Spent
 
-from .facts import read_facts
 from .job import DEFAULT_LM, Job, read_job
 from .progress import Bars, spelled
 from .report_origin import origin_lines
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from stillroom.optimizers import Program, Proof
     from stillroom.programs import Emitted
 
-__all__ = ["compile", "distil", "emit", "prove", "report", "run"]
+__all__ = ["compile", "distil", "emit", "prove", "report", "retry", "run"]
 
 BASES = {"minilm+logreg": "minilm", "smollm2-135m+lora": "smollm2-135m"}
 """The model file that each kind of student is made from."""
@@ -52,14 +50,19 @@ def compile(args: Namespace, screen: Screen) -> Ending:
         return Ending(_compiled(desk)[1])
 
 
-def emit(args: Namespace, screen: Screen) -> Ending:
+def emit(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
     """Write rows with the compiled program; exit code 6 if a quota stays unfilled."""
     job = read_job(args)
     lm = _lm_of_run(job)
     _need(_for_gates(job))
     with _desk(job, screen, lm) as desk:
-        value = _emitted(desk, _program(desk))
+        value = _emitted(desk, _program(desk), again=again)
         return Ending(value, SHORT if value["shortfall"] else 0)
+
+
+def retry(args: Namespace, screen: Screen) -> Ending:
+    """Emit once more what calls that failed and answers that did not parse have cost."""
+    return emit(args, screen, again=True)
 
 
 def distil(args: Namespace, screen: Screen) -> Ending:
@@ -110,6 +113,8 @@ def report(args: Namespace, screen: Screen) -> Ending:
             f"a run folder must hold run.db, got {str(args.run)!r}",
             mend="Give the folder that `stillroom compile` named.",
         )
+    from .facts import read_facts
+
     page = _report(args.run, args.out, screen)
     origins = {each.recipe: each.provenance for each in read_facts(args.run).emissions}
     for recipe, origin in origins.items():
@@ -162,7 +167,7 @@ def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
     return program, value
 
 
-def _emitted(desk: Desk, program: Program) -> dict[str, Any]:
+def _emitted(desk: Desk, program: Program, *, again: bool = False) -> dict[str, Any]:
     job = desk.job
     emitted = program.emit(
         job.recipe,
@@ -170,6 +175,7 @@ def _emitted(desk: Desk, program: Program) -> dict[str, Any]:
         budget=job.budget,
         purpose=job.purpose,
         overrides=job.overrides,
+        retry=again,
         on_progress=lambda done, of: desk.bars.report("emit", done, of),
     )
     desk.bars.done()
@@ -180,18 +186,20 @@ def _emitted(desk: Desk, program: Program) -> dict[str, Any]:
         "written": emitted.written,
         "funnel": [{"gate": gate, "in": reached, "stopped": stopped} for gate, reached, stopped in emitted.funnel],
         "shortfall": dict(emitted.shortfall),
+        "why": emitted.why(),
+        "fates": dict(emitted.fates),
+        **{name: emitted.counts.get(name, 0) for name in ("repaired", "reasked")},
         "rows": str(job.run / "rows.jsonl"),
         "rejects": str(job.run / "rejects.jsonl"),
         "contamination": str(job.run / "contamination.jsonl"),
         "provenance": origin,
         "spent": _spent(desk, "emit"),
     }
-    short = ", ".join(f"{cell} {count}" for cell, count in sorted(emitted.shortfall.items()))
     desk.screen.say(
         f"{job.task.name}: {len(emitted.rows)} rows accepted of {emitted.written} written",
         *_indented([("gate", "reached", "stopped"), *emitted.funnel]),
         f"  {_stopped(emitted)}; {_words(value['spent'], program.plan.model)}",
-        *([f"  not filled: {short}"] if short else []),
+        *(f"  not filled: {line}" for line in emitted.why()),
         *origin_lines(origin),
         f"  rows: {value['rows']}",
     )
@@ -380,8 +388,13 @@ def _words(spent: dict[str, Any], model: str) -> str:
 
 
 def _stopped(emitted: Emitted) -> str:
-    fates = Counter(row.status for row in emitted.rejects)
-    return f"{fates['rejected']} rejected, {fates['audit']} for a person to look at"
+    fates = emitted.fates
+    told = [f"{fates.get('rejected', 0)} rejected", f"{fates.get('audit', 0)} for a person to look at"]
+    if fates.get("surplus"):
+        told.append(f"{fates['surplus']} beyond their quotas")
+    if fates.get("quarantined"):
+        told.append(f"{fates['quarantined']} lost to faults (`stillroom retry` tries them again)")
+    return ", ".join(told)
 
 
 def _indented(rows: list[Any]) -> list[str]:
