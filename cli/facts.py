@@ -12,7 +12,7 @@ import heapq
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ class Emission:
         words: How many rows have how many words in their inputs, `accepted` and `stopped` apart.
         kept: A fixed sample of accepted rows.
         stopped: A fixed sample of the rows that each gate stopped.
-        fates: How many stopped rows were `rejected`, and how many are for `audit`.
+        fates: How many stopped rows were `rejected`, are for `audit`, were lost to faults (`quarantined`), or
+            passed when their quota was full (`surplus`).
         provenance: Where the rows come from, as the emission noted it when it ended; `None` while it has not.
     """
 
@@ -274,10 +275,11 @@ class _Tally:
 
     def emission(self, recipe: str, recorded: Mapping[str, Any] | None, origin: Mapping[str, Any] | None) -> Emission:
         order = [str(gate) for gate, _, _ in recorded["gates"]] if recorded else self.order
-        order = [*order, *sorted(self.out.keys() - set(order))]
+        # what only loses rows (a step that failed, an input row that is none) stands before the gates
+        order = [*sorted(self.out.keys() - set(order)), *order]
         return Emission(
             recipe,
-            tuple((gate, self.reached[gate], self.out[gate]) for gate in order),
+            self._gates(order),
             self.accepted + self.out.total(),
             self.accepted,
             recorded,
@@ -288,6 +290,15 @@ class _Tally:
             dict(sorted(self.fates.items())),
             origin,
         )
+
+    def _gates(self, order: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+        left, gates = self.accepted + self.out.total(), []
+        for name in order:
+            out = self.out[name]
+            # steps and quotas have a verdict of the rows they stopped and of no others: all that were left came by
+            gates.append((name, left if out and self.reached[name] == out else self.reached[name], out))
+            left -= out
+        return tuple(gates)
 
 
 def _cell(row: EmittedRow) -> str:

@@ -190,7 +190,8 @@ def _emission(emission: Emission, plan: Plan | None) -> dict[str, Any]:
         "ended": emission.recorded is not None,
         "origin": origin_page(emission.provenance),
         "out": sum(out for _, _, out in emission.gates),
-        "audit": emission.fates.get("audit", 0),
+        **{fate: emission.fates.get(fate, 0) for fate in ("audit", "surplus", "quarantined")},
+        "mended": _mended(emission.recorded or {}),
         "remarks": _remarks(emission),
         "short": sum(short.values()),
         "cells": [(cell, *emission.cells.get(cell, (0, 0)), short.get(cell, 0)) for cell in sorted(cells)],
@@ -202,6 +203,14 @@ def _emission(emission: Emission, plan: Plan | None) -> dict[str, Any]:
         "funnel_plot": _drawn(funnel_plot(emission.written, emission.gates, emission.accepted, emission.recipe)),
         "words_plot": _drawn(words_plot(accepted, stopped, demos, emission.recipe)) if accepted or stopped else None,
     }
+
+
+def _mended(noted: Mapping[str, Any]) -> str:
+    """How many answers were not in their form at first."""
+    repaired, reasked = noted.get("repaired", 0), noted.get("reasked", 0)
+    if not repaired and not reasked:
+        return ""
+    return f"{repaired} answers were mended JSON, {reasked} had to be asked for a second time."
 
 
 def _remarks(emission: Emission) -> list[str]:

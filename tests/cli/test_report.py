@@ -202,6 +202,36 @@ def test_counts_that_contradict_each_other_are_said(tmp_path: Path) -> None:
     assert "Every wanted row was filled." in text
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_rows_lost_to_faults_and_surplus_ones_are_told_apart(tmp_path: Path, ended: bool) -> None:
+    """A run of the row runner: the funnel adds up with steps and quotas in it, also while the run is not noted as ended."""
+    import json
+
+    import flow_world as flows
+
+    from stillroom.errors import EngineRefused
+
+    def reply(request):
+        number = int(flows.said(request).split()[1]) if len(request.messages) == 1 else 0
+        if number == 3:
+            return EngineRefused("no such row")
+        return '{"a": "mended",}' if number == 5 else json.dumps({"a": f"row {number}"})
+
+    emitted = flows.run(tmp_path, flows.flow({"x": 12, "y": 6}), flows.Model(reply))
+    if not ended:
+        with sqlite3.connect(tmp_path / "run.db") as db:
+            db.execute("DELETE FROM notes WHERE kind = 'funnel'")
+    text = world.Page(write_report(tmp_path).read_text(encoding="utf-8")).text
+    lost, surplus = emitted.fates["quarantined"], emitted.fates.get("surplus", 0)
+    assert lost
+    assert f"{lost} lost to faults" in text
+    assert ("because their quota was full" in text) == bool(surplus)
+    assert "rows were left before gate" not in text
+    assert "The emission noted" not in text
+    mended = f"{emitted.counts['repaired']} answers were mended JSON, 0 had to be asked for a second time"
+    assert (mended in text) == ended
+
+
 def test_samples_do_not_depend_on_the_order_of_writing(tmp_path: Path) -> None:
     """Which rows are shown follows from the rows alone."""
     for name, rows in (("one", world.ROWS), ("two", world.ROWS[::-1])):
