@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 from stillroom.errors import BadConfig
 from stillroom.ledger import Spent
 
+from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, open_prompter, program_of, spent_of
 from .job import DEFAULT_LM, Job, read_job
 from .progress import Bars, spelled
 from .report_origin import origin_lines
 from .show import Ending, Screen, table
 from .students import emitted_rows, saved, seats, train
-from .watched import Watched, stoppable
 
 if TYPE_CHECKING:
-    from stillroom.engines import Engine
     from stillroom.optimizers import Program, Proof
     from stillroom.programs import Emitted
 
@@ -33,30 +29,20 @@ BASES = {"minilm+logreg": "minilm", "smollm2-135m+lora": "smollm2-135m"}
 SHORT = 6  # exit code of an emission that left quotas unfilled
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What a verb works with: its job, its engine under watch, and where it shows what it does."""
-
-    job: Job
-    engine: Watched
-    bars: Bars
-    screen: Screen
-
-
 def compile(args: Namespace, screen: Screen) -> Ending:
     """Search the best program for a task."""
     job = read_job(args)
-    with _desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
+    with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
         return Ending(_compiled(desk)[1])
 
 
 def emit(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
     """Write rows with the compiled program; exit code 6 if a quota stays unfilled."""
     job = read_job(args)
-    lm = _lm_of_run(job)
-    _need(_for_gates(job))
-    with _desk(job, screen, lm) as desk:
-        value = _emitted(desk, _program(desk), again=again)
+    lm = lm_of_run(job)
+    need(for_gates(job))
+    with open_desk(job, screen, lm) as desk:
+        value = _emitted(desk, program_of(desk), again=again)
         return Ending(value, SHORT if value["shortfall"] else 0)
 
 
@@ -75,16 +61,16 @@ def distil(args: Namespace, screen: Screen) -> Ending:
 def prove(args: Namespace, screen: Screen) -> Ending:
     """Score everything that the run has on the test split."""
     job = read_job(args)
-    with _desk(job, screen, _lm_of_run(job)) as desk:
-        return Ending(_proved(desk, _program(desk)))
+    with open_desk(job, screen, lm_of_run(job)) as desk:
+        return Ending(_proved(desk, program_of(desk)))
 
 
 def run(args: Namespace, screen: Screen) -> Ending:
     """All verbs one after the other, with one engine."""
     job = read_job(args)
-    _need(_for_gates(job) | {BASES[kind] for kind in job.students})
-    with _desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
-        _allowed(job, desk.engine)
+    need(for_gates(job) | {BASES[kind] for kind in job.students})
+    with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
+        allowed(job, desk.engine)
         program, compiled = _compiled(desk)
         emitted = _emitted(desk, program)
         if emitted["shortfall"]:
@@ -129,7 +115,7 @@ def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
     from stillroom.optimizers import compile as compile_task
 
     job = desk.job
-    with _prompter(desk) as prompter:
+    with open_prompter(desk) as prompter:
         program = compile_task(
             job.task,
             lm=desk.engine,
@@ -149,7 +135,7 @@ def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
         "format": plan.format,
         "demos": len(plan.demos),
         "plan": str(job.run / "plan.json"),
-        "spent": _spent(desk, "compile"),
+        "spent": spent_of(desk, "compile"),
     }
     desk.screen.say(
         f"{job.task.name}: compiled for {plan.model}",
@@ -193,7 +179,7 @@ def _emitted(desk: Desk, program: Program, *, again: bool = False) -> dict[str, 
         "rejects": str(job.run / "rejects.jsonl"),
         "contamination": str(job.run / "contamination.jsonl"),
         "provenance": origin,
-        "spent": _spent(desk, "emit"),
+        "spent": spent_of(desk, "emit"),
     }
     desk.screen.say(
         f"{job.task.name}: {len(emitted.rows)} rows accepted of {emitted.written} written",
@@ -283,104 +269,6 @@ def _report(folder: Path, out: Path | None, screen: Screen) -> Path:
 
 
 # -- what they share -----------------------------------------------------------------
-
-
-@contextmanager
-def _desk(job: Job, screen: Screen, lm: str) -> Iterator[Desk]:
-    """Open the engine, see that it can be reached, and let Ctrl-C stop it between calls."""
-    from stillroom.engines import open_engine
-    from stillroom.store import Store
-
-    if job.run.exists():  # a run that cannot be used is found before a model is loaded
-        with Store(job.run):
-            pass
-    inner = open_engine(lm, **({"licence": job.lm_licence} if job.lm_licence else {}))
-    try:
-        check = getattr(inner, "check", None)
-        if callable(check):
-            check()
-        with Bars(screen, inner.model) as bars:
-            engine = Watched(inner, bars.spend)
-            with stoppable(engine):
-                yield Desk(job, engine, bars, screen)
-    finally:
-        inner.close()
-
-
-@contextmanager
-def _prompter(desk: Desk) -> Iterator[Engine | None]:
-    """The engine that writes proposals, if it is another one. What it has under way is recorded when the phase ends."""
-    from stillroom.engines import open_engine
-
-    if desk.job.prompt_lm is None:
-        yield None
-        return
-    inner = open_engine(desk.job.prompt_lm)
-    try:
-        yield inner
-    finally:
-        inner.close()
-
-
-def _allowed(job: Job, engine: Engine) -> None:
-    """Find out before the search is paid for whether its rows may be used. Raises `LicenceForbids`."""
-    from stillroom.licences import inherited
-    from stillroom.optimizers.distil import FAMILIES
-    from stillroom.release import Purpose, blocks, refuse
-
-    purpose = job.purpose or Purpose()
-    wanted = [purpose, *(replace(purpose, train=True, student=FAMILIES[kind]) for kind in job.students)]
-    licences = {inherited(engine.model, engine.licence, [job.task.licence]): ()}
-    found = [block for each in wanted for block in blocks(licences, each, overrides=job.overrides)]
-    refuse(found, "rows may be emitted and students trained")
-
-
-def _for_gates(job: Job) -> set[str]:
-    return {"minilm"} if job.gates is None else set()
-
-
-def _need(models: set[str]) -> None:
-    """Find out before anything is paid for. Raises `ModelMissing` if one of `models` is not here."""
-    from stillroom.engines.files import find
-
-    for name in sorted(models):
-        find(name)
-
-
-def _lm_of_run(job: Job) -> str:
-    """The model by option; else the one the run was compiled for, where its name opens it; else the task file's."""
-    from stillroom.engines.files import known
-    from stillroom.programs import Plan
-
-    if not (job.run / "plan.json").is_file():
-        raise BadConfig(
-            f"a run folder must hold plan.json, got {str(job.run)!r}",
-            mend="Run `stillroom compile` first, or give its --run folder.",
-        )
-    model = Plan.load(job.run / "plan.json").model
-    named = model.partition("@")[0] in {f"local/{card.name}" for card in known()}
-    return job.lm or (model if named else job.file_lm or model)
-
-
-def _program(desk: Desk) -> Program:
-    from stillroom.optimizers import load_program
-
-    return load_program(desk.job.task, desk.job.run, desk.engine)
-
-
-def _spent(desk: Desk, phase: str) -> dict[str, Any]:
-    """What a phase has cost over all its sessions, as the run's store has it."""
-    from stillroom.store import Store
-
-    with Store(desk.job.run) as store:
-        spent = store.spent(phase)
-    return {
-        "calls": spent.calls,
-        "tokens_in": spent.tokens_in,
-        "tokens_out": spent.tokens_out,
-        "usd": spent.usd,
-        "seconds": round(spent.seconds, 3),
-    }
 
 
 def _words(spent: dict[str, Any], model: str) -> str:

@@ -136,7 +136,7 @@ def test_what_a_judge_is_asked_lies_in_the_run(cli, tmp_path: Path, log: Path):
 @pytest.mark.usefixtures("unlicensed")
 def test_an_unknown_licence_stops_run_and_emit_before_any_call(cli, task: Path, calls, monkeypatch):
     """QR-14: exit code 2, with rule and mend; a declared licence or somebody's word lets it pass."""
-    monkeypatch.setattr("stillroom.cli.verbs._need", lambda models: None)  # whatever models this machine has
+    monkeypatch.setattr("stillroom.cli.verbs.need", lambda models: None)  # whatever models this machine has
     told = cli("run", task)
     assert told.code == 2
     assert told.errors[0].startswith("error: rows may be emitted and students trained only where every licence allows")

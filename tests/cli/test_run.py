@@ -20,7 +20,7 @@ def words(model, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = world.WordEmbedder()
     monkeypatch.setattr(Embedder, "embed", lambda self, texts: embedder.embed(texts))
     monkeypatch.setattr(Embedder, "digest", embedder.digest)
-    monkeypatch.setattr("stillroom.cli.verbs._need", lambda models: None)
+    monkeypatch.setattr("stillroom.cli.verbs.need", lambda models: None)
 
 
 def test_run_does_everything_once(cli, tmp_path: Path, calls):
