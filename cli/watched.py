@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,10 @@ class Watched(Engine):
     def count_tokens(self, request: Request) -> int:
         """As the inner engine counts."""
         return self.inner.count_tokens(request)
+
+    def resume_in(self, folder: Path) -> None:
+        """Tell the inner engine."""
+        self.inner.resume_in(folder)
 
     def close(self) -> None:
         """Close the inner engine."""

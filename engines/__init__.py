@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .batch import BatchEngine
 from .bridge import as_lm, unwrap
 from .contract import Engine, Score
 from .http import HttpEngine
@@ -14,6 +15,7 @@ from .scripted import ScriptedEngine
 from .session import Session, open_session
 
 __all__ = [
+    "BatchEngine",
     "Engine",
     "HttpEngine",
     "LocalEngine",

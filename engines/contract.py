@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillroom.errors import EngineError
@@ -117,6 +118,9 @@ class Engine(ABC):
         texts = [request.system if isinstance(request.system, str) else ""]
         texts += [message.text or "" for message in request.messages]
         return sum(len(text.encode()) for text in texts) + 8 * (len(texts) + 1)
+
+    def resume_in(self, folder: Path) -> None:  # noqa: B027 - most engines end with their process
+        """Be told of the folder of the run that begins: what outlives this process is noted, and found, there."""
 
     def close(self) -> None:  # noqa: B027 - most engines hold nothing
         """Give back threads, connections and memory. A closed engine is not used again."""

@@ -4,6 +4,7 @@
     local/path/to/model.gguf        a model file of your own
     http://host:8000/v1#model       an OpenAI-compatible endpoint; https:// likewise
     http/host:8000/model            the same, in short: http://host:8000/v1#model
+    batch+https://host/v1#model     the same endpoint through its batch API: within a day, for less money
     openai/gpt-4o-mini              whatever else `dspy.LM` understands: anthropic/..., ollama_chat/...
 
 An engine's own model string (`local/name@digest`, `http/host/model@live`) opens it again.
@@ -17,13 +18,14 @@ from typing import Any
 
 from stillroom.errors import BadConfig, EngineRefused
 
+from .batch import BatchEngine
 from .contract import Engine
 from .http import HttpEngine, key_from_environment
 from .provider import ProviderEngine
 
 __all__ = ["open_engine"]
 
-FORMS = "local/NAME, local/PATH.gguf, http://HOST:PORT/v1#MODEL, http/HOST:PORT/MODEL, or a provider string such as openai/gpt-4o-mini."
+FORMS = "local/NAME, local/PATH.gguf, http://HOST:PORT/v1#MODEL, http/HOST:PORT/MODEL, either of these after batch+, or a provider string such as openai/gpt-4o-mini."
 
 
 def open_engine(spec: str, **settings: Any) -> Engine:
@@ -32,13 +34,16 @@ def open_engine(spec: str, **settings: Any) -> Engine:
     Args:
         spec: One of the forms above. The key of an `http` endpoint is STILLROOM_HTTP_KEY, else
             (over https, or to this machine) OPENAI_API_KEY, unless `api_key` is given.
-        settings: As the engine's class takes them: `LocalEngine`, `HttpEngine` or `ProviderEngine`.
+        settings: As the engine's class takes them: `LocalEngine`, `HttpEngine`, `ProviderEngine`, or for
+            a batch those of `BatchEngine` and, where it has none of that name, of `HttpEngine`.
 
     Raises:
         BadConfig: If `spec` is none of the forms, or the engine does not take a setting.
         ModelMissing: If a local model is not there.
         EngineRefused: If a provider's key is missing.
     """
+    if spec.startswith("batch+"):
+        return _batch(spec.removeprefix("batch+"), settings)
     if spec.startswith(("http://", "https://")):
         url, _, name = spec.partition("#")
         return _http(url, name, settings)
@@ -56,6 +61,15 @@ def open_engine(spec: str, **settings: Any) -> Engine:
             f"a scripted engine cannot be opened by name, got {spec!r}", mend="Make it in code: ScriptedEngine(answer)."
         )
     return _provider(spec.removesuffix("@live"), settings)
+
+
+def _batch(spec: str, settings: dict[str, Any]) -> Engine:
+    own = set(inspect.signature(BatchEngine).parameters) - {"live"}
+    if not spec.startswith(("http://", "https://", "http/", "https/")):
+        raise BadConfig(f"a batch must be of an http endpoint, got {spec!r}", mend="Write batch+https://HOST/v1#MODEL.")
+    live = open_engine(spec, **{name: value for name, value in settings.items() if name not in own})
+    assert isinstance(live, HttpEngine)
+    return BatchEngine(live, **{name: value for name, value in settings.items() if name in own})
 
 
 def _http(url: str, name: str, settings: dict[str, Any]) -> Engine:

@@ -37,6 +37,7 @@ class Session:
         for known in (self.engine, *self._others):
             if known.model == engine.model:
                 return known
+        engine.resume_in(self.store.folder)
         self._others.append(Metered(engine, self.ledger, self.store, self.engine.phase))
         return self._others[-1]
 
@@ -74,6 +75,7 @@ def open_session(
     """
     with Store(run, reuse) as store:
         store.claim(phase, {"model": engine.model, **fingerprint})
+        engine.resume_in(store.folder)
         ledger = Ledger(budget or Budget(), store.spent(phase))
         session = Session(store, ledger, Metered(engine, ledger, store, phase))
         try:

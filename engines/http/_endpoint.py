@@ -118,12 +118,9 @@ class Endpoint:
 
     async def stream(self, session: aiohttp.ClientSession, url: Any) -> AsyncIterator[bytes]:
         """The lines of a long body, one by one. Raises as `send` and `accept` do."""
-        import aiohttp
-
-        endless = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=self._timeout)
         rest = b""
         try:
-            async with session.get(url, proxy=self._proxy, allow_redirects=False, timeout=endless) as reply:
+            async with session.get(url, proxy=self._proxy, allow_redirects=False, timeout=self.patient()) as reply:
                 if reply.status != 200:
                     self.accept(Reply(reply.status, reply.headers, await reply.read()))
                 async for chunk in reply.content.iter_any():
@@ -134,6 +131,12 @@ class Endpoint:
             raise self._lost(error) from None
         if rest:
             yield rest
+
+    def patient(self) -> aiohttp.ClientTimeout:
+        """For long files: no limit in all, but nothing may stand still for longer than one try may take."""
+        import aiohttp
+
+        return aiohttp.ClientTimeout(total=None, sock_connect=min(self._timeout, 10.0), sock_read=self._timeout)
 
     def accept(self, reply: Reply) -> bytes:
         """The body of a 200 that is no error in disguise. Raises the right `EngineError` for anything else."""

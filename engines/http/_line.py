@@ -13,14 +13,15 @@ from stillroom.errors import EngineBusy, EngineRefused
 
 from ._breaker import Breaker
 from ._endpoint import Endpoint
-from ._failures import Down, Filtered, Unanswered, Unreachable
+from ._failures import Down, Unanswered, Unreachable
 from ._gate import Gate, closed
+from ._guest import lodge
 from ._hedge import Straggling, hedged
 from ._limit import Limit
 from ._rates import Rates
+from ._reading import Reader
 from ._retry import Backoff
-from ._served import Served
-from ._wire import ChatWire, filtered, parse
+from ._wire import ChatWire
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -35,23 +36,19 @@ class Manners:
     """How an engine treats its endpoint, and what it knows of it: shared by its lines.
 
     Attributes:
-        model: The engine's model string.
         most: Requests under way at once, on each loop.
         backoff: Between the tries of one request.
         patience: Seconds that a row waits for an endpoint that has answered before.
         rates: Requests and tokens a minute.
-        served: The model id it answers under.
         straggling: When to ask a second time, or `None`: never.
         rng: Where the jitter comes from.
         answered: Whether it ever gave an answer.
     """
 
-    model: str
     most: int
     backoff: Backoff
     patience: float
     rates: Rates
-    served: Served
     straggling: Straggling | None
     rng: Random
     answered: bool = False
@@ -77,20 +74,20 @@ class _Tries:
 class Line:
     """The session and the gate of one event loop. Made on that loop; closed when the loop ends."""
 
-    def __init__(self, endpoint: Endpoint, wire: ChatWire, manners: Manners) -> None:
+    def __init__(self, endpoint: Endpoint, wire: ChatWire, reader: Reader, manners: Manners) -> None:
         self.loop = asyncio.get_running_loop()
         self.session = endpoint.session(**{"Content-Type": "application/json"})
         limit = Limit(manners.most)
         breaker = Breaker(patience=manners.patience, base=manners.backoff.base, rng=manners.rng)
         self.gate = Gate(endpoint.host, limit, breaker)
-        self._endpoint, self._wire, self._manners = endpoint, wire, manners
+        self._endpoint, self._wire, self._reader, self._manners = endpoint, wire, reader, manners
         self._url = endpoint.url("/chat/completions")
         self._closed = False
-        self._guest = self._lives_with_the_loop()
+        self._guest: AsyncGenerator[None, None] | None = None
 
     async def open(self) -> None:
-        """Have the loop close the session when it ends: `asyncio.run` closes the generators that were begun on it."""
-        await anext(self._guest)
+        """Have the loop close the session when it ends."""
+        self._guest = await lodge(self.close)
 
     async def close(self) -> None:
         """Send everybody away and drop the connections."""
@@ -108,7 +105,7 @@ class Line:
         body = self._wire.body(request)
         tries = _Tries(len(body) / BYTES_A_TOKEN + (request.config.max_tokens or 0))
         while True:
-            self._manners.served.hold()
+            self._reader.served.hold()
             try:
                 answer = await self._try(body, request, tries)
             except EngineBusy as error:
@@ -159,12 +156,7 @@ class Line:
         try:
             reply = await endpoint.send(self.session, "POST", self._url, data=body)
             manners.rates.heard(reply.headers, self.gate.busy, tries.tokens)
-            try:
-                data = parse(endpoint.accept(reply))
-            except Filtered as refusal:
-                data = filtered(refusal.words)
-            manners.served.check(data.get("model"))
-            answer = self._wire.response(data, request, manners.model, len(body))
+            answer = self._reader.read(reply, request, len(body))
         except EngineBusy as error:
             tries.unanswered += isinstance(error, Unanswered)
             self.gate.failed(sent, error, tries)
@@ -182,9 +174,3 @@ class Line:
         if manners.straggling:
             manners.straggling.answered(monotonic() - sent)
         return answer
-
-    async def _lives_with_the_loop(self) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await self.close()

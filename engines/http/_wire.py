@@ -74,7 +74,8 @@ class ChatWire:
         from dspy.lm15 import LM15Error
 
         try:
-            validate_request(request)
+            if request.config.extensions:  # all that it looks at
+                validate_request(request)
             request = self._declared(replace(request, model=self._model) if self._by_model else request)
             config = request.config
             if config.reasoning or config.cache or config.probabilities or config.tool_choice:

@@ -16,6 +16,7 @@ from ._hedge import Straggling
 from ._line import Line, Manners
 from ._lines import Lines
 from ._rates import Rates
+from ._reading import Reader
 from ._retry import Backoff
 from ._served import Served
 from ._wire import ChatWire
@@ -69,6 +70,11 @@ class HttpEngine(Engine):
         licence: Of the model's weights, for the passports of rows.
         rng: Where the jitter comes from.
 
+    Attributes:
+        endpoint: Where requests go.
+        wire: How they are written.
+        reader: How replies are read.
+
     Raises:
         BadConfig: If a setting cannot work.
     """
@@ -117,18 +123,17 @@ class HttpEngine(Engine):
             schema=supports_response_schema,
             tools=supports_function_calling,
         )
+        reader = Reader(endpoint, wire, Served(self.host, serves), self.model)
         manners = Manners(
-            model=self.model,
             most=max_concurrency,
             backoff=Backoff(retries, backoff),
             patience=patience,
             rates=Rates(requests_per_minute, tokens_per_minute),
-            served=Served(self.host, serves),
             straggling=None if hedge_after is None else Straggling(hedge_after),
             rng=rng or Random(),
         )
-        self._endpoint, self._wire, self._manners = endpoint, wire, manners
-        self._lines = Lines(lambda: Line(endpoint, wire, manners))
+        self.endpoint, self.wire, self.reader, self._manners = endpoint, wire, reader, manners
+        self._lines = Lines(lambda: Line(endpoint, wire, reader, manners))
         self._end = weakref.finalize(self, self._lines.close)
 
     def __repr__(self) -> str:
@@ -137,7 +142,7 @@ class HttpEngine(Engine):
     @property
     def served(self) -> str | None:
         """The model id that the endpoint answers under; `None` before the first answer that has one."""
-        return self._manners.served.first
+        return self.reader.served.first
 
     async def acomplete(self, request: Request) -> Response:
         """Answer `request` on the running loop. Raises `EngineError`."""
@@ -146,7 +151,7 @@ class HttpEngine(Engine):
     def submit(self, request: Request) -> Future[Response]:
         """Send `request` from a background loop; cancelling the future drops the connection."""
         try:
-            self._wire.body(request)  # what cannot be written fails before anything starts
+            self.wire.body(request)  # what cannot be written fails before anything starts
             return self._lines.run(self.acomplete(request))
         except EngineError as error:
             failed: Future[Response] = Future()
@@ -167,7 +172,7 @@ class HttpEngine(Engine):
 
     def count_tokens(self, request: Request) -> int:
         """An upper bound of the prompt's tokens: the bytes of all that is sent, tools and schema with it."""
-        return len(self._wire.body(request))
+        return len(self.wire.body(request))
 
     def close(self) -> None:
         """Drop what is under way, close the connections and end the background thread."""
@@ -175,7 +180,7 @@ class HttpEngine(Engine):
 
     async def _check(self) -> tuple[str, ...]:
         line = await self._lines.here()
-        return await self._endpoint.models(line.session, self.model_name)
+        return await self.endpoint.models(line.session, self.model_name)
 
 
 def _check(model_name: str, serves: Sequence[str], *, retries: int, slots: int) -> None:

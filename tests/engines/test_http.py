@@ -263,7 +263,7 @@ def test_a_wrong_key_is_refused_without_showing_it(endpoint: Any, caplog: pytest
             call()
         assert "STILLROOM_HTTP_KEY" in caught.value.mend
         assert SECRET not in "".join(traceback.format_exception(caught.value))
-    assert SECRET not in caplog.text + repr(engine) + repr(engine._endpoint) + repr(vars(engine._wire)) + repr(
+    assert SECRET not in caplog.text + repr(engine) + repr(engine.endpoint) + repr(vars(engine.wire)) + repr(
         vars(engine._lines)
     ) + repr(engine._manners)
     assert len(endpoint.sent) == 1
