@@ -8,6 +8,7 @@ refused would be so again: it is not asked for a second time.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Reply", "ask", "scored"]
 
 SHOWN = 400  # characters of an error that are shown to the model
+STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,9 @@ def _read(plan: Plan, response: Response) -> Reply:
         fault, malformed = _fault(str(error), text, finish)
         return Reply(None, fault, malformed, text, finish, spent, served=served_version(response))
     repaired = plan.format == "json" and not _is_json(text)
+    if repaired and finish == "stop" and _ends_early(text):
+        fault = "answer must be a whole JSON object, got one that ends in the middle"
+        return Reply(None, fault, True, text, finish, spent, served=served_version(response))
     return Reply(outputs, "", False, text, finish, spent, repaired, served=served_version(response))
 
 
@@ -104,6 +109,16 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _ends_early(text: str) -> bool:
+    """Whether it breaks off inside a value. Mending would close the value there and pass half of it off as the answer."""
+    rest = STRING.sub('""', text[text.find("{") :]).strip().removesuffix("```").rstrip()
+    if rest.count('"') % 2:
+        return not rest.endswith("}")  # else the odd quote stands within a text and does not begin one
+    if rest.count("[") > rest.count("]"):
+        return True
+    return rest.count("{") > rest.count("}") and rest[-1] not in '"]}'
 
 
 def _again(request: Request, reply: Reply) -> Request:

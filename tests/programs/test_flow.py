@@ -331,6 +331,7 @@ def test_an_outage_in_the_middle_ends_the_run_before_it_burns_through_it(tmp_pat
         ("no JSON", "stop", 2, "schema", "quarantined", "answer must be a JSON object"),
         ('{"b": "the wrong key"}', "stop", 2, "schema", "quarantined", "is missing"),
         ("", "stop", 1, "schema", "rejected", "answer is empty"),
+        ('{"a": "cut of', "stop", 2, "schema", "quarantined", "ends in the middle"),
         ('{"a": "cut of', "length", 1, "whole", "rejected", "cut off"),
         ("cut of", "length", 1, "schema", "rejected", "cut off"),
         ("", "content_filter", 1, "schema", "rejected", "filter"),
@@ -357,6 +358,8 @@ def test_malformed_answers_are_mended_or_asked_for_again(tmp_path: Path):
         number = int(request.messages[0].text.split()[1])
         if number == 1:
             return '{"a": "mended",}'
+        if number == 3:
+            return '{"a": "a "quoted" word"'
         if number == 2 and len(request.messages) == 1:
             return "what?"
         if number == 2:
@@ -365,12 +368,12 @@ def test_malformed_answers_are_mended_or_asked_for_again(tmp_path: Path):
         return json.dumps({"a": f"fine {number}"})
 
     emitted = world.run(tmp_path, world.flow({"x": 4}), Model(reply))
-    assert [row.values["a"] for row in emitted.rows] == ["fine 0", "mended", "fine 2", "fine 3"]
-    assert emitted.counts == {"repaired": 1, "reasked": 1}
-    assert [row.extra for row in emitted.rows] == [{}, {"repaired": 1}, {"reasked": 1}, {}]
+    assert [row.values["a"] for row in emitted.rows] == ["fine 0", "mended", "fine 2", 'a "quoted" word']
+    assert emitted.counts == {"repaired": 2, "reasked": 1}
+    assert [row.extra for row in emitted.rows] == [{}, {"repaired": 1}, {"reasked": 1}, {"repaired": 1}]
     with world.Store(tmp_path) as store:
         (note,) = store.notes("funnel").values()
-    assert (note["repaired"], note["reasked"], note["accepted"]) == (1, 1, 4)
+    assert (note["repaired"], note["reasked"], note["accepted"]) == (2, 1, 4)
 
 
 def test_a_full_budget_ends_the_run_and_a_larger_one_goes_on(tmp_path: Path):
