@@ -30,13 +30,13 @@ from rapidfuzz import process
 from rapidfuzz.distance import LCSseq
 
 from stillroom.errors import ModelMissing
-from stillroom.evals.decontaminate import Decontamination, Parts
-from stillroom.evals.duplicates import Match, folded, words
+from stillroom.evals.copies.decontaminate import Decontamination, Parts
+from stillroom.evals.copies.duplicates import Match, folded, words
+from stillroom.evals.copies.guarded import Guarded, guarded_file
+from stillroom.evals.copies.nearest import without_paraphrases
+from stillroom.evals.copies.novelty import content_order, novel, rouge_words
+from stillroom.evals.copies.pool import Pool, without_copies
 from stillroom.evals.embedding import default_embedder
-from stillroom.evals.guarded import Guarded, guarded_file
-from stillroom.evals.nearest import without_paraphrases
-from stillroom.evals.novelty import content_order, novel, rouge_words
-from stillroom.evals.pool import Pool, without_copies
 from stillroom.values import write_atomic
 
 from ._result import Goal, emit

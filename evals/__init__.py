@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .decontaminate import Decontamination, decontaminate
-from .duplicates import Embeds, Match, NearDuplicates, folded, rouge_l
+from .copies.decontaminate import Decontamination, decontaminate
+from .copies.duplicates import Embeds, Match, NearDuplicates, folded, rouge_l
+from .copies.leakage import Leakage
 from .embedding import Embedder, default_embedder
 from .faces import as_dspy_metric, as_gate, as_reward
 from .gates import Clean
-from .leakage import Leakage
 from .verdict import Metric, Verdict, Verifier, mean, named
 from .verifiers import evaluate, exact, expression, fields, normalised, numeric
 

@@ -19,9 +19,9 @@ from stillroom.ledger import Spent
 from stillroom.rows import By, Status
 from stillroom.signatures import Shape, Task
 
-from .decontaminate import Decontamination, Finding, Parts
-from .duplicates import Embeds, Exact, NearDuplicates, folded
-from .guarded import guarded_demos, guarded_task, known_answers, texts_in
+from .copies.decontaminate import Decontamination, Finding, Parts
+from .copies.duplicates import Embeds, Exact, NearDuplicates, folded
+from .copies.guarded import guarded_demos, guarded_task, known_answers, texts_in
 from .verdict import Verdict
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from stillroom.errors import BadConfig
 from stillroom.rows import EmittedRow
 
-from .duplicates import words
+from .copies.duplicates import words
 from .stats import Interval, wilson
 from .verdict import Verdict
 

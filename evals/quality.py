@@ -25,8 +25,8 @@ from stillroom.errors import BadConfig, FingerprintChanged
 from stillroom.rows import By, Status
 from stillroom.values import pretty, write_atomic
 
+from .copies.duplicates import folded
 from .diversity.spread import auroc_of_folds
-from .duplicates import folded
 from .embedding import Embedder, default_embedder
 from .filters.texts import texts_in
 from .gates import Candidate

@@ -75,7 +75,7 @@ class Task:
             Rows emitted from them inherit it.
         labelled_by: Who labelled the rows, "people" or "machine"; "" where nobody says.
         benchmarks: Files that no emitted row may copy: paths, or mappings of the arguments of
-            `stillroom.evals.guarded.guarded_file` (`path`, `fields`, `answer`, `id`).
+            `stillroom.evals.copies.guarded.guarded_file` (`path`, `fields`, `answer`, `id`).
 
     Raises:
         BadConfig: If a setting cannot work, or a benchmark's file does not exist.

@@ -18,7 +18,7 @@ from dspy.lm15 import Message, Request, Response, Usage
 
 from stillroom.engines import Engine, open_session
 from stillroom.evals import Verdict
-from stillroom.evals.duplicates import Exact
+from stillroom.evals.copies.duplicates import Exact
 from stillroom.evals.gates import Novelty, Schema, Whole
 from stillroom.ledger import Budget
 from stillroom.programs import Decoding, Plan

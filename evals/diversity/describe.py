@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillroom.errors import BadConfig
-from stillroom.evals.duplicates import Embeds, folded, words
+from stillroom.evals.copies.duplicates import Embeds, folded, words
 
 from .coverage import coverage
 from .lexical import distinct, rouge_maxima, self_bleu

@@ -14,7 +14,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
 from stillroom.errors import BadConfig
-from stillroom.evals.duplicates import words
+from stillroom.evals.copies.duplicates import words
 
 __all__ = ["distinct", "rouge_maxima", "self_bleu"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stillroom.errors import BadConfig
-from stillroom.evals.duplicates import words
+from stillroom.evals.copies.duplicates import words
 from stillroom.evals.gates import Candidate
 from stillroom.evals.stats import wilson
 from stillroom.evals.verdict import Row, Verdict, Verifier

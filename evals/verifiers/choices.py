@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
-from stillroom.evals.duplicates import plain
+from stillroom.evals.copies.duplicates import plain
 from stillroom.evals.verdict import Row, Verdict, Verifier
 
 from ._asked import check_names, shown

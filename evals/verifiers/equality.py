@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stillroom.evals.duplicates import plain
+from stillroom.evals.copies.duplicates import plain
 from stillroom.evals.verdict import Row, Verdict, Verifier
 
 from ._asked import check_names, differs

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from stillroom.errors import BadConfig
-from stillroom.evals.duplicates import folded
+from stillroom.evals.copies.duplicates import folded
 from stillroom.evals.verdict import Row, Verdict, Verifier
 
 from ._asked import check_names, shown

@@ -6,7 +6,7 @@ import re
 from collections.abc import Hashable, Sized
 from typing import Any
 
-from stillroom.evals.duplicates import plain
+from stillroom.evals.copies.duplicates import plain
 from stillroom.evals.verdict import Row, Verdict, Verifier
 
 from ._asked import check_names, shown

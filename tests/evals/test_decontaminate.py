@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from stillroom.errors import BadConfig
-from stillroom.evals.decontaminate import Decontamination, Parts, decontaminate, parts_of
+from stillroom.evals.copies.decontaminate import Decontamination, Parts, decontaminate, parts_of
+from stillroom.evals.copies.guarded import Guarded, guarded_demos, guarded_file, guarded_task
 from stillroom.evals.gates import Candidate, Clean
-from stillroom.evals.guarded import Guarded, guarded_demos, guarded_file, guarded_task
 from stillroom.signatures import Task
 
 APPLES = "Tom has 3 apples and buys 4 more at the market. How many apples has Tom got now?"

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillroom.errors import BadConfig
+from stillroom.evals.copies.duplicates import rouge_l, words
 from stillroom.evals.diversity import (
     auroc_of_folds,
     cluster_balance,
@@ -28,7 +29,6 @@ from stillroom.evals.diversity import (
     verb_object,
     verb_objects,
 )
-from stillroom.evals.duplicates import rouge_l, words
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SENTENCES = st.lists(

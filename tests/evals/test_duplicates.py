@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from stillroom.errors import BadConfig
-from stillroom.evals.duplicates import Exact, NearDuplicates, WordIndex, folded, plain, rouge_l, words
+from stillroom.evals.copies.duplicates import Exact, NearDuplicates, WordIndex, folded, plain, rouge_l, words
 
 few_words = some.lists(some.sampled_from(["my", "card", "was", "lost", "in", "the", "old", "town"]), max_size=12)
 

@@ -17,9 +17,9 @@ import scripted_world as world
 import stillroom as st
 from stillroom.errors import BadConfig
 from stillroom.evals import gates
-from stillroom.evals.decontaminate import Decontamination
+from stillroom.evals.copies.decontaminate import Decontamination
+from stillroom.evals.copies.guarded import Guarded
 from stillroom.evals.gates import Agreement, Candidate, Clean, doubt_of, entry, pins
-from stillroom.evals.guarded import Guarded
 from stillroom.signatures import DataWarning
 
 TASK = world.task()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillroom.errors import BadConfig
-from stillroom.evals.leakage import Leakage
+from stillroom.evals.copies.leakage import Leakage
 
 HELD_OUT = {
     "short": "Thank you.",

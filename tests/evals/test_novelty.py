@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from stillroom.errors import BadConfig
-from stillroom.evals import novelty
-from stillroom.evals.duplicates import words
-from stillroom.evals.novelty import RougeFilter, content_order, novel, rouge_words
-from stillroom.evals.overlap import Limit, OverlapIndex, Vocabulary
+from stillroom.evals.copies import novelty
+from stillroom.evals.copies.duplicates import words
+from stillroom.evals.copies.novelty import RougeFilter, content_order, novel, rouge_words
+from stillroom.evals.copies.overlap import Limit, OverlapIndex, Vocabulary
 
 few_words = some.lists(some.sampled_from(["a", "b", "c", "d", "e", "f", "g", "h"]), max_size=12).map(" ".join)
 limits = some.sampled_from([0.2, 0.35, 0.5, 0.7, 0.8, 0.95, 1.0])

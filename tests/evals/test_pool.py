@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from stillroom.errors import BadConfig, BadData, FingerprintChanged
-from stillroom.evals.minhash import Bands, jaccard, shingles
-from stillroom.evals.nearest import closest, without_paraphrases
-from stillroom.evals.pool import Added, Pool, without_copies
+from stillroom.evals.copies.minhash import Bands, jaccard, shingles
+from stillroom.evals.copies.nearest import closest, without_paraphrases
+from stillroom.evals.copies.pool import Added, Pool, without_copies
 
 WORDS = [
     "card",

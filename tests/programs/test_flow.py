@@ -14,7 +14,7 @@ from flow_world import Asks, Model, answers, draw, echo, judged, plan, response,
 
 from stillroom.errors import BadConfig, BudgetExceeded, EngineBusy, EngineRefused
 from stillroom.evals import Verdict
-from stillroom.evals.duplicates import Exact
+from stillroom.evals.copies.duplicates import Exact
 from stillroom.evals.gates import Novelty, Whole
 from stillroom.ledger import Budget
 from stillroom.programs.flow import Ask, At, Do, Quotas, Split, Wanted

@@ -12,7 +12,7 @@ import pytest
 from flow_world import Model, answers, draw, echo, judged, plan, said
 
 from stillroom.errors import EngineRefused, FingerprintChanged, Interrupted
-from stillroom.evals.duplicates import Exact
+from stillroom.evals.copies.duplicates import Exact
 from stillroom.evals.gates import Novelty
 from stillroom.programs.flow import Ask, At, Do, Inputs, Quotas, Split
 from stillroom.signatures import Field

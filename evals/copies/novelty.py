@@ -30,7 +30,7 @@ def rouge_words(text: str) -> list[str]:
     """Split as rouge-score does without stemming: lower case, runs of a-z and 0-9.
 
     Other scripts have no words by this rule, so all their texts are novel: give
-    `stillroom.evals.duplicates.words` to the filter for them.
+    `stillroom.evals.copies.duplicates.words` to the filter for them.
 
     >>> rouge_words("Don't write a poem, please!")
     ['don', 't', 'write', 'a', 'poem', 'please']

@@ -40,7 +40,7 @@ class Leakage:
     - `words`: F1 of the words in common, whatever their order, so that reordered sentences count.
 
     Sees wording, not meaning: a free paraphrase passes, and an arithmetic problem with
-    other numbers counts as a copy of its template. `stillroom.evals.decontaminate` reports
+    other numbers counts as a copy of its template. `stillroom.evals.copies.decontaminate` reports
     paraphrases, and tells such siblings apart where answers are known.
 
     The last wording rules are asked of an index by rare words, so the work does not

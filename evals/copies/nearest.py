@@ -1,7 +1,7 @@
 """Nearest neighbours by embedding: exact, block by block, no index to build or to tune.
 
 Quadratic: 50,000 vectors of 384 numbers against each other take about half a minute of
-two cores. For more, look for near wordings first (`stillroom.evals.pool`).
+two cores. For more, look for near wordings first (`stillroom.evals.copies.pool`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+from evals.copies.minhash import *

@@ -1,1 +1,0 @@
-from evals.overlap import *
