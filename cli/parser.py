@@ -44,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     _sweep(verbs)
     _certify(verbs)
     _models(verbs)
+    _salvage(verbs)
     _doctor(verbs)
     return parser
 
@@ -214,6 +215,11 @@ def _models(verbs: Any) -> None:
     verb.add_argument("action", choices=("list", "pull", "path", "verify"))
     verb.add_argument("names", nargs="*", metavar="NAME", help="known names; pull, path and verify take paths as well")
     verb.add_argument("--all", action="store_true", help="every known model")
+
+
+def _salvage(verbs: Any) -> None:
+    verb = _verb(verbs, "salvage", "put what can still be read of a damaged run in its place", home="salvage")
+    verb.add_argument("run", metavar="RUN", type=Path, help="the run folder; the damaged file is kept beside it")
 
 
 def _doctor(verbs: Any) -> None:
