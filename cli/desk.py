@@ -42,10 +42,11 @@ def open_desk(job: Job, screen: Screen, lm: str, *, reach: bool = True) -> Itera
             pass
     inner = open_engine(lm, **({"licence": job.lm_licence} if job.lm_licence else {}))
     try:
+        inner.prices = job.prices
         check = getattr(inner, "check", None)
         if reach and callable(check):
             check()
-        with Bars(screen, inner.model) as bars:
+        with Bars(screen) as bars:
             engine = Watched(inner, bars.spend)
             with stoppable(engine):
                 yield Desk(job, engine, bars, screen)
@@ -62,6 +63,7 @@ def open_prompter(desk: Desk) -> Iterator[Engine | None]:
         yield None
         return
     inner = open_engine(desk.job.prompt_lm)
+    inner.prices = desk.job.prices
     try:
         yield inner
     finally:

@@ -14,6 +14,7 @@ from stillroom.errors import BadConfig
 from .taskfile import TaskFile, read_task_file
 
 if TYPE_CHECKING:
+    from stillroom.engines import PriceTable
     from stillroom.evals.gates import Gate
     from stillroom.ledger import Budget
     from stillroom.optimizers import Settings
@@ -48,6 +49,7 @@ class Job:
         real: Labelled rows for the full-real student; none makes no such student.
         purpose: What rows and students are for; `None` for nothing in particular.
         overrides: Who answers for licences that would forbid it.
+        prices: What models cost, before all other tables.
     """
 
     task: Task
@@ -65,6 +67,7 @@ class Job:
     real: tuple[Example, ...]
     purpose: Purpose | None
     overrides: tuple[Override, ...]
+    prices: PriceTable
 
 
 def read_job(args: Namespace) -> Job:
@@ -73,6 +76,8 @@ def read_job(args: Namespace) -> Job:
     Raises:
         BadInput: If the task file, its rows or an option cannot work.
     """
+    from stillroom.engines import price_table
+
     given = vars(args)
     quick = bool(given.get("quick"))
     file = read_task_file(args.task)
@@ -92,6 +97,7 @@ def read_job(args: Namespace) -> Job:
         real=_real(file),
         purpose=file.purpose,
         overrides=(*file.overrides, *_overrides(given)),
+        prices=price_table(file.prices, f"`prices` of {args.task}"),
     )
 
 

@@ -1,10 +1,11 @@
-"""`stillroom models`: list, fetch and check model files."""
+"""`stillroom models`: list, fetch and check model files; say what models cost."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from typing import Any
 
+from stillroom.engines import known_prices, price_of
 from stillroom.engines.files import ModelCard, ModelFile, find, known, pull, verify
 from stillroom.errors import BadConfig, ModelMissing
 
@@ -22,6 +23,8 @@ def models(args: Namespace, screen: Screen) -> Ending:
     """
     if args.action == "list":
         return _list(args.names, screen)
+    if args.action == "prices":
+        return _prices(args.names, screen, listed=args.all)
     names = [card.name for card in known()] if args.all else args.names
     if not names:
         raise BadConfig(
@@ -94,6 +97,30 @@ def _row(value: dict[str, Any]) -> dict[str, Any]:
         "MB": round(value["bytes"] / 1e6),
         "default for": ", ".join(value["default_for"]),
     }
+
+
+def _prices(names: list[str], screen: Screen, *, listed: bool) -> Ending:
+    """The prices in force: of the models named, or all that the user has written down (and, if `listed`, list prices)."""
+    found = [(name, price_of(name)) for name in names] or [
+        (price.model, price) for price in known_prices(listed=listed)
+    ]
+    columns = ("model", "input", "output", "cached", "batch", "date", "source")
+    rows = [
+        (name, *(getattr(price, column) for column in columns[1:])) if price else (name, *[""] * 5, "no price known")
+        for name, price in found
+    ]
+    if rows:
+        screen.say("US dollars per million tokens; batches pay the share under batch", *table([columns, *rows]))
+    else:
+        screen.say("no prices of your own; name models to see what they cost, or --all for LiteLLM's list")
+    return Ending(
+        {
+            "action": "prices",
+            "prices": [
+                {"model": name, "known": price is not None, **(vars(price) if price else {})} for name, price in found
+            ],
+        }
+    )
 
 
 def _value(file: ModelFile) -> dict[str, Any]:

@@ -211,9 +211,10 @@ def _certify(verbs: Any) -> None:
 
 
 def _models(verbs: Any) -> None:
-    verb = _verb(verbs, "models", "list, fetch and check model files", home="models")
-    verb.add_argument("action", choices=("list", "pull", "path", "verify"))
-    verb.add_argument("names", nargs="*", metavar="NAME", help="known names; pull, path and verify take paths as well")
+    verb = _verb(verbs, "models", "list, fetch and check model files; say what models cost", home="models")
+    verb.add_argument("action", choices=("list", "pull", "path", "verify", "prices"))
+    names = "known names; pull, path and verify take paths as well; prices takes any model, such as openai/gpt-4o-mini"
+    verb.add_argument("names", nargs="*", metavar="NAME", help=names)
     verb.add_argument("--all", action="store_true", help="every known model")
 
 

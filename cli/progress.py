@@ -23,9 +23,9 @@ LAYOUT = "{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}, {remaining} left{pos
 class Bars:
     """One bar at a time; a new stage ends the one before. Draws nothing where nothing should be drawn."""
 
-    def __init__(self, screen: Screen, model: str = "") -> None:
-        """Draw for `screen`; `model` prices what is spent."""
-        self._screen, self._model = screen, model
+    def __init__(self, screen: Screen) -> None:
+        """Draw for `screen`."""
+        self._screen = screen
         self._bar: tqdm[Any] | None = None
         self._remark, self._spent, self._drawn = "", Spent(), 0.0
         self._guard = threading.RLock()
@@ -73,14 +73,11 @@ class Bars:
     def _draw(self) -> None:
         assert self._bar is not None
         self._drawn = time.monotonic()
-        said = [self._remark, spelled(self._spent, self._model) if self._spent.calls else ""]
+        said = [self._remark, spelled(self._spent) if self._spent.calls else ""]
         self._bar.set_postfix_str("; ".join(part for part in said if part), refresh=False)
         self._bar.refresh()
 
 
-def spelled(spent: Spent, model: str) -> str:
-    """Spending in words: calls, tokens, and dollars where the model has a price above nothing."""
-    from stillroom.engines import cost_usd
-
-    usd = cost_usd(model, spent.tokens_in, spent.tokens_out) if model else None
-    return f"{spent.calls:,} calls, {spent.tokens:,} tokens" + (f", ${usd:.4f}" if usd else "")
+def spelled(spent: Spent) -> str:
+    """Spending in words: calls, tokens, and dollars where there were any."""
+    return f"{spent.calls:,} calls, {spent.tokens:,} tokens" + (f", ${spent.usd:.4f}" if spent.usd else "")

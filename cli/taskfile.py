@@ -44,6 +44,7 @@ class TaskFile:
         real: Rows to train the full-real student on, as `Task` takes data.
         purpose: What the rows are for, as licences ask.
         overrides: Who answers for which licence.
+        prices: What models cost, before all other tables; as `stillroom.engines.prices.price_table` takes it.
     """
 
     task: Task
@@ -58,6 +59,7 @@ class TaskFile:
     real: Any = None
     purpose: Purpose | None = None
     overrides: Sequence[Override] = ()
+    prices: Any = None
 
 
 def read_task_file(path: Path) -> TaskFile:
@@ -149,6 +151,7 @@ def _check(path: Path, name: str, value: Any) -> None:
         "real": (object, "rows"),
         "purpose": (Purpose, "a stillroom.Purpose"),
         "overrides": ((list, tuple), "a list of stillroom.Override"),
+        "prices": (object, "prices"),
     }
     kind, what = kinds[name]
     wrong = value if not isinstance(value, kind) else None

@@ -147,7 +147,7 @@ def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
                 ("chosen", facts["best"] if facts["established"] else facts["baseline"], plan.format, len(plan.demos)),
             ]
         ),
-        f"  {facts['trials']} candidates, {facts['ended']}; {_words(value['spent'], plan.model)}",
+        f"  {facts['trials']} candidates, {facts['ended']}; {_words(value['spent'])}",
         f"  plan: {value['plan']}",
     )
     return program, value
@@ -184,7 +184,7 @@ def _emitted(desk: Desk, program: Program, *, again: bool = False) -> dict[str, 
     desk.screen.say(
         f"{job.task.name}: {len(emitted.rows)} rows accepted of {emitted.written} written",
         *_indented([("gate", "reached", "stopped"), *emitted.funnel]),
-        f"  {_stopped(emitted)}; {_words(value['spent'], program.plan.model)}",
+        f"  {_stopped(emitted)}; {_words(value['spent'])}",
         *(f"  not filled: {line}" for line in emitted.why()),
         *origin_lines(origin),
         f"  rows: {value['rows']}",
@@ -271,8 +271,8 @@ def _report(folder: Path, out: Path | None, screen: Screen) -> Path:
 # -- what they share -----------------------------------------------------------------
 
 
-def _words(spent: dict[str, Any], model: str) -> str:
-    return f"{spelled(Spent(**spent), model)}, {spent['seconds']:.0f} s"
+def _words(spent: dict[str, Any]) -> str:
+    return f"{spelled(Spent(**spent))}, {spent['seconds']:.0f} s"
 
 
 def _stopped(emitted: Emitted) -> str:

@@ -33,7 +33,7 @@ class Watched(Engine):
     """Pass everything to `inner`; keep count, and start nothing once `stop` was called.
 
     Attributes:
-        spent: Calls and tokens answered in this session.
+        spent: Calls, tokens and dollars of what was answered in this session.
         under_way: Calls that are not recorded yet.
         stopping: Whether `stop` was called.
     """
@@ -43,6 +43,7 @@ class Watched(Engine):
         self.inner = inner
         for name in Engine.__annotations__:  # what the contract says of an engine is what it says of the inner one
             setattr(self, name, getattr(inner, name))
+        self.prices = inner.prices
         self.spent = Spent()
         self.under_way = 0
         self.stopping = False
@@ -142,8 +143,8 @@ class Watched(Engine):
         with self._changed:
             self.under_way -= 1
             if answer is not None:
-                usage = answer.usage
-                self.spent += Spent(1, usage.input_tokens or 0, usage.output_tokens or 0)
+                tokens_in, tokens_out = answer.usage.input_tokens or 0, answer.usage.output_tokens or 0
+                self.spent += Spent(1, tokens_in, tokens_out, self.cost(tokens_in, tokens_out) or 0.0)
             self._changed.notify_all()
         if answer is not None:
             self._on_answer(self.spent)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stillroom import errors as errors
     from stillroom.engines import Engine as Engine
+    from stillroom.engines import Price as Price
     from stillroom.engines import open_engine as open_engine
     from stillroom.evals import Verdict as Verdict
     from stillroom.evals import evaluate as evaluate
@@ -50,6 +51,7 @@ _HOME = {
     "Output": "signatures",
     "Override": "release",
     "Plan": "programs",
+    "Price": "engines",
     "Program": "optimizers",
     "Purpose": "release",
     "Settings": "optimizers",
@@ -85,6 +87,7 @@ __all__ = [
     "Output",
     "Override",
     "Plan",
+    "Price",
     "Program",
     "Purpose",
     "Settings",

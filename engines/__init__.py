@@ -9,7 +9,7 @@ from .http import HttpEngine
 from .local import LocalEngine
 from .metered import Metered, call_seconds, served_version
 from .open import open_engine
-from .prices import cost_usd
+from .prices import Price, PriceTable, cost_usd, known_prices, price_of, price_table
 from .provider import ProviderEngine
 from .scripted import ScriptedEngine
 from .session import Session, open_session
@@ -20,6 +20,8 @@ __all__ = [
     "HttpEngine",
     "LocalEngine",
     "Metered",
+    "Price",
+    "PriceTable",
     "ProviderEngine",
     "Score",
     "ScriptedEngine",
@@ -27,8 +29,11 @@ __all__ = [
     "as_lm",
     "call_seconds",
     "cost_usd",
+    "known_prices",
     "open_engine",
     "open_session",
+    "price_of",
+    "price_table",
     "served_version",
     "unwrap",
 ]

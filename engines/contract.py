@@ -14,10 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillroom.errors import EngineError
+
+from .prices import NO_PRICES, Price, price_of
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -51,6 +54,7 @@ class Engine(ABC):
             model file's sha256, or `live` where an endpoint keeps its own counsel.
         licence: Of the model's weights, as an SPDX name, or `unknown`.
         max_concurrency: How many requests are worth having under way at once.
+        copies: On how many machines the model answers side by side; `max_concurrency` is that of all together.
         supports_response_schema: Whether a JSON schema constrains decoding; DSPy asks before it sends one.
         supports_function_calling: Whether native tool calls work; DSPy asks before it sends tools.
         supports_regex: Whether `config.extensions` may hold a `regex` or `grammar` that constrains decoding.
@@ -60,11 +64,13 @@ class Engine(ABC):
         calls_per_request: As how many calls one request may be billed while nothing fails: 2 where
             stragglers are asked a second time. What an answer took on top of its own call stands
             in its `provider_data` as `unanswered_tries`.
+        prices: What the user says that models cost, before all other tables; see `stillroom.engines.prices`.
     """
 
     model: str
     licence: str = "unknown"
     max_concurrency: int = 32
+    copies: int = 1
     charges_unanswered: bool = True
     calls_per_request: int = 1
     supports_response_schema: bool = True
@@ -74,6 +80,7 @@ class Engine(ABC):
     supported_params: frozenset[str] = frozenset(
         {"temperature", "max_tokens", "top_p", "top_k", "stop", "seed", "logprobs", "response_format"}
     )
+    prices = NO_PRICES  # not annotated: what is annotated is what an engine says of itself
 
     @abstractmethod
     def submit(self, request: Request) -> Future[Response]:
@@ -118,6 +125,15 @@ class Engine(ABC):
         texts = [request.system if isinstance(request.system, str) else ""]
         texts += [message.text or "" for message in request.messages]
         return sum(len(text.encode()) for text in texts) + 8 * (len(texts) + 1)
+
+    @cached_property
+    def price(self) -> Price | None:
+        """What its tokens cost; None where nobody knows. Looked up once."""
+        return price_of(self.model, self.prices)
+
+    def cost(self, tokens_in: float, tokens_out: float, cached: float = 0) -> float | None:
+        """US dollars of so many tokens, of which so many of the prompt's came from a cache; None where no price is known."""
+        return None if self.price is None else self.price.usd(tokens_in, tokens_out, cached)
 
     def resume_in(self, folder: Path) -> None:  # noqa: B027 - most engines end with their process
         """Be told of the folder of the run that begins: what outlives this process is noted, and found, there."""

@@ -36,7 +36,6 @@ from ._spelling import (
     timed,
 )
 from .contract import Engine, Score
-from .prices import cost_usd
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -63,15 +62,15 @@ class Metered(Engine):
     """
 
     def __init__(self, inner: Engine, ledger: Ledger, store: Store, phase: str) -> None:
-        if ledger.budget.usd is not None and cost_usd(inner.model, 1, 1) is None:
+        if ledger.budget.usd is not None and inner.price is None:
             raise BadConfig(
                 f"a budget in dollars needs a price, got none for {inner.model!r}",
-                mend="Add it to the price table or limit calls or tokens.",
+                mend="Add it to a price table (docs/forecast.md), or limit calls or tokens.",
             )
         self.inner, self.ledger, self.store, self.phase = inner, ledger, store, phase
         self.model = inner.model
-        self.licence = inner.licence
-        self.max_concurrency = inner.max_concurrency
+        self.licence, self.prices = inner.licence, inner.prices
+        self.max_concurrency, self.copies = inner.max_concurrency, inner.copies
         self.supports_response_schema = inner.supports_response_schema
         self.supports_regex = inner.supports_regex
         self.supports_scores = inner.supports_scores
@@ -299,7 +298,7 @@ class Metered(Engine):
         else:
             return self.ledger.reserve(0)  # nobody will ask, and counting costs time
         tokens_out = request.config.max_tokens or DEFAULT_MAX_TOKENS if tokens_out is None else tokens_out
-        usd = cost_usd(self.model, tokens_in, tokens_out) or 0.0
+        usd = self.cost(tokens_in, tokens_out) or 0.0
         times = self.inner.calls_per_request
         return self.ledger.reserve(times * (tokens_in + tokens_out), times * usd, times)
 
@@ -309,7 +308,7 @@ class Metered(Engine):
         tokens_out = (
             usage.output_tokens if usage.output_tokens is not None else len((response.message.text or "").encode())
         )
-        usd = cost_usd(self.model, tokens_in, tokens_out) or 0.0
+        usd = self.cost(tokens_in, tokens_out, usage.cache_read_tokens or 0) or 0.0
         return Spent(1, tokens_in, tokens_out, usd, call_seconds(response))
 
     # -- one batch of scores ---------------------------------------------------------
@@ -344,7 +343,7 @@ class Metered(Engine):
                 else:
                     known[key] = marked = [replace(score, seconds=seconds) for score in scores]
                     tokens = self.inner.count_tokens(request) + sum(score.tokens for score in scores)
-                    cost = Spent(1, tokens, 0, cost_usd(self.model, tokens, 0) or 0.0, seconds)
+                    cost = Spent(1, tokens, 0, self.cost(tokens, 0) or 0.0, seconds)
                     self.store.finish_call(key, self.phase, self.model, text, dump_scores(marked), cost)
                     self.ledger.settle(reservation, cost)
                 left.pop(0)

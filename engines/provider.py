@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from stillroom.errors import BadConfig, EngineBusy, EngineError, EngineRefused
 
 from .contract import Engine
-from .prices import cost_usd
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -147,7 +146,7 @@ class ProviderEngine(Engine):
             usage = Usage(
                 input_tokens=self.count_tokens(request), output_tokens=len((answer.message.text or "").encode())
             )
-        cost = cost_usd(self.model, usage.input_tokens or 0, usage.output_tokens or 0)
+        cost = self.cost(usage.input_tokens or 0, usage.output_tokens or 0)
         if cost is not None:
             told["cost_usd"] = cost
         return replace(answer, model=self.model, usage=usage, provider_data=told)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stillroom.engines import Engine, Score, call_seconds, cost_usd
+from stillroom.engines import Engine, Score, call_seconds
 from stillroom.errors import BadConfig, EngineError
 from stillroom.ledger import Spent
 from stillroom.signatures import Shape, Unparsed
@@ -187,7 +187,7 @@ def score_cost(engine: Engine, request: Request, scores: Sequence[Score]) -> Cos
     """What scoring the continuations of one request cost, as the ledger counts it."""
     tokens = engine.count_tokens(request) + sum(score.tokens for score in scores)
     seconds = max((score.seconds for score in scores), default=0.0)
-    return Cost(tokens, 0, cost_usd(engine.model, tokens, 0) or 0.0, seconds, 1)
+    return Cost(tokens, 0, engine.cost(tokens, 0) or 0.0, seconds, 1)
 
 
 def _chosen(plan: Plan, engine: Engine, request: Request, scores: Sequence[Score]) -> Answer:
@@ -201,7 +201,7 @@ def _read(plan: Plan, engine: Engine, request: Request, response: Response) -> A
     tokens_out = usage.output_tokens
     if tokens_out is None:
         tokens_out = len((response.message.text or "").encode())
-    usd = cost_usd(engine.model, tokens_in, tokens_out) or 0.0
+    usd = engine.cost(tokens_in, tokens_out) or 0.0
     cost = Cost(tokens_in, tokens_out, usd, call_seconds(response), 1)
     try:
         return Answer(plan.read(response), "", cost)

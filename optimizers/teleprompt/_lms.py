@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from dspy.lm15 import ContextLengthError, Request, Response
 
-from stillroom.engines import Engine, Metered, ProviderEngine, Session, as_lm, call_seconds, cost_usd, open_engine
+from stillroom.engines import Engine, Metered, ProviderEngine, Session, as_lm, call_seconds, open_engine
 from stillroom.engines._lm import AsyncFace, EngineLM, SyncFace  # type: ignore[import-not-found]
 from stillroom.errors import BadConfig, StillroomError
 from stillroom.programs import Cost
@@ -58,7 +58,7 @@ class RowRecord:
     def add(self, engine: Engine, response: Response) -> None:
         """Count a call."""
         tokens_in, tokens_out = response.usage.input_tokens or 0, response.usage.output_tokens or 0
-        usd = cost_usd(engine.model, tokens_in, tokens_out) or 0.0
+        usd = engine.cost(tokens_in, tokens_out) or 0.0
         with self._guard:  # modules may ask from threads of their own
             self.cost += Cost(tokens_in, tokens_out, usd, call_seconds(response), 1)
 

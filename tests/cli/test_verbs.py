@@ -187,3 +187,37 @@ def test_prints_of_a_task_file_do_not_reach_standard_output(cli, tmp_path: Path)
     told = cli("compile", task, "--trials", 1, "--json")
     assert told.json["command"] == "compile"
     assert "hello" in told.err
+
+
+def test_models_prices_says_what_models_cost(cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The user's own prices; those of models that are named, known or not; with --all the public list too."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("STILLROOM_PRICES", raising=False)
+    assert "no prices of your own" in cli("models", "prices").out
+    (tmp_path / "stillroom").mkdir()
+    (tmp_path / "stillroom/prices.toml").write_text("date = 2026-11-01\n'http/box/m' = [1, 2.5]\n")
+    told = cli("models", "prices")
+    assert [line.split()[:6] for line in told.out.splitlines()[2:]] == [
+        ["http/box/m", "1", "2.500", "0.500", "2026-11-01", str(tmp_path / "stillroom/prices.toml")]
+    ]
+    told = cli("models", "prices", "openai/gpt-4o-mini", "http/other/m", "local/any", "--json")
+    found = {each["model"]: each for each in told.json["prices"]}
+    assert found["openai/gpt-4o-mini"]["input"] == pytest.approx(0.15)
+    assert (found["local/any"]["input"], found["http/other/m"]) == (0.0, {"model": "http/other/m", "known": False})
+    assert "no price known" in cli("models", "prices", "http/other/m").out
+    assert len(cli("models", "prices", "--all", "--json").json["prices"]) > 1000
+    (tmp_path / "stillroom/prices.toml").write_text("'m' = 3\n")
+    told = cli("models", "prices", "local/any")
+    assert (told.code, "prices.toml" in told.errors[0]) == (2, True)
+
+
+def test_prices_of_the_task_file_are_what_is_charged(cli, tmp_path: Path):
+    """On the bill of the run, and in the words about it; a bad table is found before anything is called."""
+    told = cli("compile", write_task(tmp_path, "prices = {'scripted/world': (1000, 1000)}\n"), "--trials", 1, "--json")
+    spent = told.json["spent"]
+    assert spent["usd"] == pytest.approx((spent["tokens_in"] + spent["tokens_out"]) / 1000)
+    assert "$" in cli("compile", tmp_path / "topics.py", "--trials", 1).out
+    told = cli("compile", write_task(tmp_path, "prices = [st.Price('scripted/world', 1, -1)]\n"), "--trials", 1)
+    assert (told.code, "numbers >= 0" in told.errors[0]) == (2, True)
+    told = cli("compile", write_task(tmp_path, "prices = {'world': (1, 1)}\n"), "--trials", 1)
+    assert (told.code, "topics.py" in told.errors[0]) == (2, True)

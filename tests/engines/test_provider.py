@@ -13,7 +13,7 @@ from dspy.lm15 import Request
 from stillroom.engines.contract import Engine
 from stillroom.engines.http import HttpEngine
 from stillroom.engines.open import open_engine
-from stillroom.engines.prices import cost_usd, read_prices
+from stillroom.engines.prices import cost_usd
 from stillroom.engines.provider import ProviderEngine
 from stillroom.errors import BadConfig, EngineBusy, EngineRefused, ModelMissing
 
@@ -210,37 +210,3 @@ def test_a_missing_local_model_is_said_to_be_missing(monkeypatch: pytest.MonkeyP
     pytest.importorskip("stillroom.engines.local")
     with pytest.raises((ModelMissing, BadConfig)):
         open_engine(f"local/{tmp_path}/none.gguf")
-
-
-def test_prices_of_known_models() -> None:
-    """Local models are free, listed ones have a price, others have none."""
-    assert cost_usd("local/any@0123456789ab", 10, 10) == 0.0
-    assert cost_usd("scripted/any@0123456789ab", 10, 10) == 0.0
-    assert cost_usd("openai/gpt-4o-mini@live", 1_000_000, 0) == pytest.approx(0.15)
-    assert cost_usd("openai/gpt-4o-mini@live", 0, 1_000_000) == pytest.approx(0.60)
-    assert cost_usd("openai/no-such-model", 1, 1) is None
-    assert cost_usd("http/host:1/gpt-4o-mini@live", 1, 1) is None
-    assert cost_usd("azure/gpt-4o-mini-of-openai", 1, 1) is None
-
-
-def test_an_own_price_comes_first(tmp_path: Path) -> None:
-    """From a dictionary or a TOML file; free of charge is a price too."""
-    path = tmp_path / "prices.toml"
-    path.write_text('"http/host:1/m" = [1, 2.5]\n"openai/gpt-4o-mini" = [0, 0]\n')
-    prices = read_prices(path)
-    assert prices == {"http/host:1/m": (1.0, 2.5), "openai/gpt-4o-mini": (0.0, 0.0)}
-    assert cost_usd("http/host:1/m@live", 1_000_000, 1_000_000, prices) == 3.5
-    assert cost_usd("openai/gpt-4o-mini@live", 9, 9, prices) == 0.0
-
-
-@pytest.mark.parametrize(
-    "text", ['"a/b" = 3', '"a/b" = [1]', '"a/b" = [1, -2]', '"a/b" = [1, "x"]', '"a/b" = [1, nan]', "= ="]
-)
-def test_a_bad_price_table_is_refused(tmp_path: Path, text: str) -> None:
-    """With the entry that is wrong."""
-    path = tmp_path / "prices.toml"
-    path.write_text(text)
-    with pytest.raises(BadConfig, match="price"):
-        read_prices(path)
-    with pytest.raises(BadConfig, match="price table"):
-        read_prices(tmp_path / "none.toml")
