@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import partial
 from typing import Any
 
 from stillroom.errors import BadConfig, EngineRefused
@@ -28,12 +29,15 @@ __all__ = ["open_engine"]
 FORMS = "local/NAME, local/PATH.gguf, http://HOST:PORT/v1#MODEL, http/HOST:PORT/MODEL, either of these after batch+, or a provider string such as openai/gpt-4o-mini."
 
 
-def open_engine(spec: str, **settings: Any) -> Engine:
+def open_engine(spec: str, *, on: str | None = None, **settings: Any) -> Engine:
     """Make the engine that `spec` names. Nothing is sent and nothing is paid.
 
     Args:
         spec: One of the forms above. The key of an `http` endpoint is STILLROOM_HTTP_KEY, else
             (over https, or to this machine) OPENAI_API_KEY, unless `api_key` is given.
+        on: A Ray cluster on whose machines the engine is opened, as `RayEngine` takes it: `ray` for
+            one on this machine, `auto`, `HOST:PORT` or `ray://HOST:PORT`. Files and keys are those of the
+            machines. `None`: in this process.
         settings: As the engine's class takes them: `LocalEngine`, `HttpEngine`, `ProviderEngine`, or for
             a batch those of `BatchEngine` and, where it has none of that name, of `HttpEngine`.
 
@@ -42,6 +46,8 @@ def open_engine(spec: str, **settings: Any) -> Engine:
         ModelMissing: If a local model is not there.
         EngineRefused: If a provider's key is missing.
     """
+    if on is not None:
+        return _on_ray(spec, on, settings)
     if spec.startswith("batch+"):
         return _batch(spec.removeprefix("batch+"), settings)
     if spec.startswith(("http://", "https://")):
@@ -61,6 +67,23 @@ def open_engine(spec: str, **settings: Any) -> Engine:
             f"a scripted engine cannot be opened by name, got {spec!r}", mend="Make it in code: ScriptedEngine(answer)."
         )
     return _provider(spec.removesuffix("@live"), settings)
+
+
+def _on_ray(spec: str, where: str, settings: dict[str, Any]) -> Engine:
+    from .ray import RayEngine
+
+    if spec.startswith("batch+"):
+        raise BadConfig(
+            f"a batch is worked on at the endpoint, got {spec!r} on {where!r}", mend="Leave out one of the two."
+        )
+    rates = sorted({"requests_per_minute", "tokens_per_minute"} & settings.keys())
+    if rates:
+        raise BadConfig(
+            f"several machines cannot keep to one rate, got {rates[0]}",
+            mend="Leave it out: each machine slows down when the endpoint says so.",
+        )
+    serves = settings.get("serves", ()) if spec.startswith("http") else None
+    return RayEngine(partial(open_engine, spec, **settings), where, serves=serves)
 
 
 def _batch(spec: str, settings: dict[str, Any]) -> Engine:

@@ -10,6 +10,7 @@ from ._guest import lodge
 from ._lines import Thread
 from ._reading import Reader
 from ._retry import Backoff
+from ._served import Served
 from ._wire import ChatWire
 from .engine import HttpEngine
 
@@ -21,6 +22,7 @@ __all__ = [
     "NoSuchPath",
     "Reader",
     "Reply",
+    "Served",
     "Thread",
     "Unanswered",
     "closed",

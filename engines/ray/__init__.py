@@ -1,0 +1,5 @@
+"""Any engine on the machines of a Ray cluster."""
+
+from .engine import RayEngine
+
+__all__ = ["RayEngine"]

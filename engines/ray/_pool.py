@@ -1,0 +1,310 @@
+"""One worker on each machine of a cluster, as machines come and go; each letter to the one with least to do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from time import monotonic
+from typing import Any
+
+from stillroom.engines.contract import Engine
+from stillroom.engines.http import closed
+from stillroom.errors import BadConfig, BadInput, EngineBusy, EngineError, EngineRefused, StillroomError
+
+from ._cluster import Cluster, last_line
+from ._mail import failure, raised, read
+from ._seat import Letter, Node, Seat, answered
+from ._worker import Worker
+
+__all__ = ["Pool"]
+
+GRACE = 20.0  # seconds that the first machine to be ready waits for the others
+LOOK = 1.0  # seconds between looks at which machines there are
+LOSSES = 3  # machines that may be lost with one letter, and workers that may fall on one machine without an answer
+
+_log = logging.getLogger("stillroom")
+
+
+class Pool:
+    """Workers on the machines of `cluster`.
+
+    A machine that joins gets a worker. When one is lost, what was under way there is sent to
+    another: what was answered there and not seen here is asked again. A letter that took
+    machines with it several times is given up, as it may be what ends them.
+
+    Args:
+        cluster: Joined; it is left when the pool closes.
+        opener: Makes the engine on each machine.
+        patience: Seconds to wait for the first workers, and for a machine when there is none left.
+    """
+
+    def __init__(self, cluster: Cluster, opener: Callable[[], Engine], patience: float) -> None:
+        self._cluster, self._opener, self._patience = cluster, opener, patience
+        self._posted: deque[Letter] = deque()  # from any thread
+        self._dealing = False
+        self._guard = threading.Lock()
+        self._closed = False
+        # all below belongs to the cluster's event loop
+        self._seats: dict[str, Seat] = {}
+        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._falls: Counter[str] = Counter()
+        self._model = ""
+        self._numbers = itertools.count()
+        self._empty_since = monotonic()
+        self._watching: asyncio.Task[None] | None = None
+
+    # -- from any thread ----------------------------------------------------------------
+
+    def open(self) -> list[dict[str, Any]]:
+        """Begin a worker on every machine; what their engines say of themselves.
+
+        Raises:
+            BadConfig: If they are not all the same model.
+            EngineBusy: If no machine has a processor for a worker.
+            StillroomError: Of the first machine that cannot open its engine.
+        """
+        opening = self._cluster.run(self._open())
+        try:
+            return opening.result()
+        except BaseException:
+            opening.cancel()
+            raise
+
+    def post(self, letter: Letter) -> None:
+        """Send a letter to the machine with the least to do. Raises `EngineRefused` once closed."""
+        with self._guard:
+            if self._closed:
+                raise closed()
+            self._posted.append(letter)
+            if not self._dealing:
+                self._dealing = True
+                self._cluster.run(self._deal())
+        letter.future.add_done_callback(lambda future: self._forget(letter) if future.cancelled() else None)
+
+    def ask_all(self, what: str) -> dict[str, Any]:
+        """Ask every machine the same; the answers by machine. Raises the first error, which names its machine."""
+        asked = self._cluster.run(self._ask_all(what)).result()
+        return {node.name: _from(node, letter) for node, letter in asked}
+
+    def close(self) -> None:
+        """End the workers, fail what is under way, and leave the cluster; a second time does nothing."""
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+        if self._cluster.is_here():  # an engine was collected while its own loop ran, which cannot wait for itself
+            threading.Thread(target=self._leave, name="stillroom-ray-close").start()
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        try:
+            self._cluster.run(self._end()).result()
+        finally:
+            self._cluster.leave()
+
+    def _forget(self, letter: Letter) -> None:
+        """Nobody waits for a letter any more."""
+        with self._guard:
+            if not self._closed:
+                self._cluster.run(self._drop(letter))
+
+    # -- letters --------------------------------------------------------------------------
+
+    async def _deal(self) -> None:
+        self._dealing = False
+        while self._posted:
+            letter = self._posted.popleft()
+            if not self._seats:
+                self._posted.appendleft(letter)  # dealt when a machine comes
+                return
+            seat = min(self._seats.values(), key=lambda seat: len(seat.letters))
+            if not letter.future.cancelled():
+                seat.post(next(self._numbers), letter)
+
+    async def _drop(self, letter: Letter) -> None:
+        if letter.place is not None:
+            seat, number = letter.place
+            seat.drop(number)
+
+    async def _ask_all(self, what: str) -> list[tuple[Node, Letter]]:
+        asked = [(seat, Letter(what, None)) for seat in self._seats.values()]
+        for seat, letter in asked:
+            seat.post(next(self._numbers), letter)
+        return [(seat.node, letter) for seat, letter in asked]
+
+    # -- machines ------------------------------------------------------------------------
+
+    async def _open(self) -> list[dict[str, Any]]:
+        nodes = await asyncio.to_thread(self._cluster.nodes)
+        begun = {node: asyncio.create_task(self._begun(node)) for node in nodes.values()}
+        opening: list[asyncio.Task[Seat]] = []
+        try:
+            if begun:
+                await asyncio.wait(begun.values(), timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(begun.values(), timeout=GRACE)
+            ready = {node: task.result() for node, task in begun.items() if task.done()}
+            if not ready:
+                raise EngineBusy(
+                    f"a machine of the Ray cluster {self._cluster.where} must have a processor free, got none within {self._patience:.0f} s",
+                    mend="Wait for others to be done, add a machine, or start nodes with --num-cpus of at least 1.",
+                )
+            opening = [asyncio.create_task(self._opened(node, actor)) for node, actor in ready.items()]
+            seats = await asyncio.gather(*opening)
+            _check_models(seats)
+        except BaseException:
+            for task in (*begun.values(), *opening):
+                task.cancel()
+            for task in begun.values():
+                if task.done() and not task.cancelled() and task.exception() is None:
+                    self._cluster.end(task.result())
+            raise
+        self._model = str(seats[0].facts["model"])
+        for seat in seats:
+            self._begin(seat.node, _at_once(seat))
+        for node in begun.keys() - ready.keys():  # their processors are taken; they join when one is free
+            self._begin(node, self._seated(node, begun[node]))
+        self._watching = asyncio.create_task(self._watch())
+        return [seat.facts for seat in seats]
+
+    async def _begun(self, node: Node) -> Any:
+        """The handle of a worker on `node`, once it runs."""
+        actor = self._cluster.actor(Worker, node)
+        try:
+            await answered(actor.here.remote())
+        except BaseException as error:
+            self._cluster.end(actor)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise EngineRefused(
+                f"on {node.name}: a worker must start, got {last_line(error)}",
+                mend="stillroom and Ray must be installed there as they are here.",
+            ) from error
+        return actor
+
+    async def _opened(self, node: Node, actor: Any) -> Seat:
+        """The worker `actor` with its engine open. Raises what keeps it from that."""
+        try:
+            told = read(await answered(actor.open.remote(self._opener)))
+            if "failure" in told:
+                raise raised(told["failure"], node.name)
+        except BaseException:
+            self._cluster.end(actor)
+            raise
+        return Seat(node, actor, told["facts"])
+
+    async def _seated(self, node: Node, begun: Awaitable[Any]) -> Seat:
+        """A machine that came later: it must have the model of the others."""
+        seat = await self._opened(node, await begun)
+        if seat.facts["model"] != self._model:
+            self._cluster.end(seat.actor)
+            raise BadConfig(f"the model must be {self._model}, got {seat.facts['model']}")
+        return seat
+
+    def _begin(self, node: Node, opening: Coroutine[Any, Any, Seat]) -> None:
+        self._serving[node.id] = asyncio.create_task(self._serve(node, opening))
+
+    async def _serve(self, node: Node, opening: Coroutine[Any, Any, Seat]) -> None:
+        """Have a machine work until it is lost."""
+        seat = None
+        try:
+            seat = self._seats[node.id] = await opening
+            await self._deal()
+            await seat.work()
+        except BadInput as error:
+            self._leave_out(node, str(error))
+        except Exception as error:
+            lost = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+            self._falls[node.id] = 1 if seat is not None and seat.answered else self._falls[node.id] + 1
+            if self._falls[node.id] >= LOSSES:
+                self._leave_out(node, last_line(lost))
+        finally:
+            self._serving.pop(node.id, None)
+            if seat is not None:
+                self._lose(seat)
+
+    def _leave_out(self, node: Node, why: str) -> None:
+        self._falls[node.id] = LOSSES
+        _log.warning("%s of the Ray cluster is left out: %s", node.name, why)
+
+    def _lose(self, seat: Seat) -> None:
+        """Send what was under way on a lost machine to others, in its order."""
+        del self._seats[seat.node.id]
+        self._cluster.end(seat.actor)
+        if not self._seats:
+            self._empty_since = monotonic()
+        if seat.letters and not self._closed:
+            _log.warning(
+                "%s of the Ray cluster was lost; %d requests under way there are asked again",
+                seat.node.name,
+                len(seat.letters),
+            )
+        again = []
+        for letter in seat.letters.values():
+            letter.losses += 1
+            letter.place = None
+            if letter.losses < LOSSES:
+                again.append(letter)
+            else:
+                error = EngineBusy(f"{letter.losses} machines were lost while they worked on the request")
+                error.unanswered_tries = letter.losses
+                letter.settle(error=error)
+        self._posted.extendleft(reversed(again))
+        self._cluster.run(self._deal())
+
+    async def _watch(self) -> None:
+        """See machines come and go."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                nodes = await asyncio.to_thread(self._cluster.nodes)
+            except Exception as error:  # Ray ends this process itself if the cluster's head stays away
+                _log.debug("the Ray cluster does not answer: %s", last_line(error))
+            else:
+                self._follow(nodes)
+            if self._posted and not self._seats and monotonic() - self._empty_since > self._patience:
+                self._fail(EngineBusy(f"no machine of the Ray cluster is left since {self._patience:.0f} s"))
+
+    def _follow(self, nodes: Mapping[str, Node]) -> None:
+        for gone in self._serving.keys() - nodes.keys():
+            self._serving[gone].cancel()
+        for key in nodes.keys() - self._serving.keys():
+            if self._falls[key] < LOSSES:
+                self._begin(nodes[key], self._seated(nodes[key], self._begun(nodes[key])))
+
+    def _fail(self, error: EngineError) -> None:
+        letters, self._posted = self._posted, deque()
+        for letter in letters:
+            letter.settle(error=error)
+
+    async def _end(self) -> None:
+        tasks = [*self._serving.values(), *([self._watching] if self._watching else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._fail(EngineError("the engine was closed"))
+
+
+def _check_models(seats: list[Seat]) -> None:
+    models = {seat.facts["model"]: seat.node.name for seat in seats}
+    if len(models) > 1:
+        named = ", ".join(f"{model} on {node}" for model, node in sorted(models.items()))
+        raise BadConfig(
+            f"all machines of the Ray cluster must have the same model, got {named}",
+            mend="Put the same file on each: `stillroom models verify NAME` tells the digest.",
+        )
+
+
+def _from(node: Node, letter: Letter) -> Any:
+    try:
+        return letter.future.result()
+    except StillroomError as error:
+        raise raised(failure(error), node.name) from error
+
+
+async def _at_once(seat: Seat) -> Seat:
+    return seat

@@ -1,0 +1,1 @@
+from engines.ray.engine import *
