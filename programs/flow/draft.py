@@ -138,7 +138,7 @@ class Papers:
         """The row as gates see it; of `fields` only, where some are named."""
         wanted = draft.wanted
         finish = "stop"
-        for trace in self._traces(draft):
+        for _, trace in self._traces(draft):
             if trace.fault:
                 said, fault = trace.said, trace.fault
                 return Candidate(draft.place, {}, said, wanted.target, trace.finish, fault, draft.spent)
@@ -154,24 +154,23 @@ class Papers:
 
     def refuse(self, draft: Draft) -> None:
         """Stop a row whose answer is at fault, where no gate did."""
-        for name in self._steps:
-            trace = draft.traces.get(name)
-            if trace is not None and trace.fault and not draft.status:
+        for name, trace in self._traces(draft):
+            if trace.fault and not draft.status:
                 draft.refuse("quarantined" if trace.malformed else "rejected", name, trace.fault)
 
     def row(self, draft: Draft) -> EmittedRow:
         """The row that a draft has become."""
         wanted, traces, spent = draft.wanted, self._traces(draft), draft.spent
-        fault = self._fault(draft)
-        values = _some(draft.state, self._emits) if fault is None else {"text": fault.said}
-        plans = list(dict.fromkeys(trace.plan for trace in traces))
+        said = next((trace.said for _, trace in traces if trace.fault), None)
+        values = _some(draft.state, self._emits) if said is None else {"text": said}
+        parents = (*wanted.parents, *(parent for _, trace in traces for parent in trace.parents))
         passport = Passport(
             self._recipe,
-            plans[0] if len(plans) == 1 else digest(plans) if plans else "",
+            _plan(traces),
             self._model,
             self._licence,
-            tuple(dict.fromkeys((*wanted.parents, *(parent for trace in traces for parent in trace.parents)))),
-            self._decoding(draft),
+            tuple(dict.fromkeys(parents)),
+            _decoding(traces),
             wanted.asked,
             sum(each.calls for each in spent),
             sum(each.tokens for each in spent),
@@ -194,20 +193,25 @@ class Papers:
         # by name where no order is declared: a row that is read back has its fields in that order
         return inputs_text({name: values[name] for name in names or sorted(values) if name in values})
 
-    def _traces(self, draft: Draft) -> list[Trace]:
-        """In the order of the steps: those that ran at the same time may have ended in any."""
-        return [draft.traces[name] for name in self._steps if name in draft.traces]
+    def _traces(self, draft: Draft) -> list[tuple[str, Trace]]:
+        """By step, in the order of the steps: those that ran at the same time may have ended in any."""
+        traces = draft.traces
+        return [(name, traces[name]) for name in self._steps if name in traces]
 
-    def _fault(self, draft: Draft) -> Trace | None:
-        return next((trace for trace in self._traces(draft) if trace.fault), None)
 
-    def _decoding(self, draft: Draft) -> Mapping[str, Any]:
-        """How it was decoded; by step where several asked."""
-        traces = {name: draft.traces[name] for name in self._steps if name in draft.traces}
-        if len(traces) == 1:
-            (trace,) = traces.values()
-            return trace.decoding
-        return {name: {"plan": each.plan, "model": each.model, **each.decoding} for name, each in traces.items()}
+def _plan(traces: Sequence[tuple[str, Trace]]) -> str:
+    """The digest of the plan that wrote a row; of all of them where there were several."""
+    if len(traces) == 1:
+        return traces[0][1].plan
+    plans = list(dict.fromkeys(trace.plan for _, trace in traces))
+    return digest(plans) if plans else ""
+
+
+def _decoding(traces: Sequence[tuple[str, Trace]]) -> Mapping[str, Any]:
+    """How a row was decoded; by step where several asked."""
+    if len(traces) == 1:
+        return traces[0][1].decoding
+    return {name: {"plan": each.plan, "model": each.model, **each.decoding} for name, each in traces}
 
 
 def unsplit(place: str, splits: int) -> str:

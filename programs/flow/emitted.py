@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from stillroom.database import reading
+from stillroom.database import check, reading
 from stillroom.rows import EmittedRow, Status
 
 from .tally import Reason
@@ -45,9 +45,10 @@ class Stored(Sequence[EmittedRow]):
     def __iter__(self) -> Iterator[EmittedRow]:
         wanted = ", ".join("?" * len(self._fates))
         # the sign keeps SQLite from going by recipe, which would sort everything
-        query = f"SELECT row FROM rows WHERE +recipe = ? AND status IN ({wanted}) ORDER BY rowid LIMIT ?"
+        query = f"SELECT row, seal FROM rows WHERE +recipe = ? AND status IN ({wanted}) ORDER BY rowid LIMIT ?"
         with reading(self._path) as database:
-            for (text,) in database.execute(query, (self._key, *self._fates, self._count)):
+            for text, sealed in database.execute(query, (self._key, *self._fates, self._count)):
+                check(self._path, sealed, self._key, text)
                 yield EmittedRow.from_json(json.loads(text))
 
     @overload

@@ -31,7 +31,8 @@ def run_flow(
         flow: What is run.
         session: Store, ledger and engine.
         engines: Further engines, for plans of other models; under the same budget.
-        licence: Of the rows; the engine's where not given.
+        licence: Of the rows, as far as the session's engine and the sources decide it; the engine's where not given.
+            Rows inherit those of the other engines too.
         retry: Whether rows lost to faults are tried once more: failed calls, and answers that did not parse.
         on_progress: Called with (accepted, wanted) as blocks are committed; of an input, wanted are the rows begun.
 

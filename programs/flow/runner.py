@@ -18,6 +18,7 @@ from itertools import groupby
 
 from stillroom.engines import Engine, Session
 from stillroom.evals.gates import bound
+from stillroom.licences import inherited, of_teacher
 from stillroom.rows import EmittedRow
 
 from .draft import Draft, Papers
@@ -33,7 +34,10 @@ from .working import Bench
 __all__ = ["Run"]
 
 DEPTH = 8
-"""Rows under way for each call that the engine is worth: what keeps it busy while one row in front is slow."""
+"""Rows under way for each call that the engine is worth: what keeps it busy while one row in front is slow.
+
+On several machines it is counted for one of them, as rows must not depend on how many there are.
+"""
 
 
 class Run:
@@ -43,7 +47,8 @@ class Run:
         flow: What is run.
         session: Store, ledger and engine; the calls of gates go through it too.
         engines: Further engines, for plans of other models; recorded like the session's own.
-        licence: Of the rows; the engine's where not given.
+        licence: Of the rows, as far as the session's engine and the sources decide it; the engine's where not given.
+            Rows inherit those of the other engines too.
         on_progress: Called with (accepted, wanted) after each block; of an input, wanted are the rows begun.
 
     Attributes:
@@ -71,10 +76,12 @@ class Run:
         for step in asked:
             self._bench.engine(step.plan)
         names = [step.name for step in asked]
-        self._papers = Papers(flow.key, own.model, licence or own.licence, names, flow.emits, flow.text)
+        others = [of_teacher(engine.model, engine.licence) for engine in engines]
+        terms = inherited(own.model, licence or own.licence, others)
+        self._papers = Papers(flow.key, own.model, terms, names, flow.emits, flow.text)
         self._sections = sections([bound(part, session) for part in flow.parts], self._papers)
         self._line = Line(self._sections, self._bench, self._papers)
-        usual = flow.block * math.ceil(DEPTH * own.max_concurrency / flow.block)
+        usual = flow.block * math.ceil(DEPTH * own.max_concurrency / own.copies / flow.block)
         self._history = History(session.store, flow.key, flow.block, flow.window, usual)
         self._outage = _Outage(self._history.window)
         self._on_progress = on_progress or (lambda accepted, wanted: None)

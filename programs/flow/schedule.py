@@ -88,7 +88,7 @@ class Schedule:
                 self._next()
             elif not self._needs(cell) or (wanted := self._draw(cell)) is None:
                 self._next()
-                idle += 1
+                idle += not cell.full  # a full cell has left the ring: those that stay are looked at once each
             else:
                 self._turn += 1
                 cell.begun += 1

@@ -426,12 +426,14 @@ def test_flows_that_cannot_work_are_refused(tmp_path: Path):
 def test_steps_may_ask_other_engines(tmp_path: Path):
     """Each plan goes to the engine with its model, under the same store and budget."""
     first, second = Model(echo), Model(lambda r: json.dumps({"b": f"checked {said(r)}"}), name="scripted/second@1")
+    second.licence = "CC-BY-NC-4.0"
     parts = (Ask("write", plan()), Ask("check", plan("a", "b", model="scripted/second@1")))
     made = world.flow({"x": 3}, parts, emits=("a", "b"), text=())
     emitted = world.run(tmp_path, made, first, engines=[second], budget=Budget(calls=6))
     assert all(row.values["b"] == f"checked {row.values['a']}" for row in emitted.rows)
     assert (sum(first.asked.values()), sum(second.asked.values())) == (3, 3)
     assert emitted.rows[0].passport.decoding["check"]["model"] == "scripted/second@1"
+    assert emitted.rows[0].passport.licence == "CC-BY-NC-4.0"
 
 
 def test_a_field_may_be_written_anew(tmp_path: Path):
