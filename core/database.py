@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RunDamaged, RunError, RunLocked, RunReadOnly
+from .values import seal
 
 __all__ = [
     "CALLS",
@@ -25,6 +26,7 @@ __all__ = [
     "SEALED",
     "UNREADABLE",
     "Table",
+    "check",
     "copied",
     "damaged",
     "hold",
@@ -223,6 +225,12 @@ def _unusable(path: Path, error: Exception) -> RunError:
     if code == sqlite3.SQLITE_CORRUPT or isinstance(error, UnicodeDecodeError):
         return damaged(path, str(error))
     return RunReadOnly(f"run folder must be writable, got {path.parent} ({error})", mend="Choose another --run folder.")
+
+
+def check(path: Path, sealed: int | None, *parts: object) -> None:
+    """See that a record is read as it was written; records of the first version have no seal. Raises `RunDamaged`."""
+    if sealed is not None and sealed != seal(*parts):
+        raise damaged(path, "a record does not match its checksum")
 
 
 def damaged(path: Path, found: str) -> RunDamaged:

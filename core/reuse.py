@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .database import UNREADABLE, damaged, reading
+from .database import UNREADABLE, check, reading
 from .errors import BadConfig, RunDamaged, RunError
 from .values import seal
 
@@ -77,8 +77,7 @@ class OtherRuns:
             if found is None:
                 continue
             origin, *taken, sealed = found
-            if sealed is not None and sealed != seal(key, taken[2]):
-                raise damaged(folder / "run.db", "a record does not match its checksum")
+            check(folder / "run.db", sealed, key, taken[2])
             return (origin or str(folder), *taken, seal(key, taken[2]))
         return None
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .database import CALLS, EVALS, NOTES, REUSED, ROWS, UNREADABLE, damaged, hold, open_to_read, open_to_write
+from .database import CALLS, EVALS, NOTES, REUSED, ROWS, UNREADABLE, check, damaged, hold, open_to_read, open_to_write
 from .errors import FingerprintChanged
 from .ledger import Spent
 from .reuse import OtherRuns
@@ -80,14 +80,15 @@ class Store:
         most: int = MOST,
     ) -> None:
         self.folder = Path(folder)
+        self._path = self.folder / "run.db"
         self.under_way: dict[str, Any] = {}
         self.guard = threading.Lock()
         self._sessions: dict[str, tuple[int, float]] = {}
         self._reading = threading.Lock()
         with ExitStack() as held:
             held.callback(os.close, hold(self.folder))
-            self._db = held.enter_context(closing(open_to_write(self.folder / "run.db")))
-            self._reader = held.enter_context(closing(open_to_read(self.folder / "run.db")))
+            self._db = held.enter_context(closing(open_to_write(self._path)))
+            self._reader = held.enter_context(closing(open_to_read(self._path)))
             self._others = held.enter_context(closing(OtherRuns(reuse, self.folder)))
             self._held: ExitStack | None = held.pop_all()  # all of it was had: it is held until the store closes
         self._reader.create_function("cell", 1, lambda place: place.rsplit("/", 2)[0], deterministic=True)
@@ -172,7 +173,7 @@ class Store:
         if fresh is not None:
             return str(fresh[6])
         for text, sealed in self._ask(FIND, (key,)):
-            self._sound(sealed, key, text)  # the key that was asked for: an index may be damaged as well
+            check(self._path, sealed, key, text)  # the key that was asked for: an index may be damaged as well
             return str(text)
         return self._reused(key) if self._reuses else None
 
@@ -181,17 +182,13 @@ class Store:
         if fresh is not None:
             return str(fresh[4])
         for text, sealed in self._ask(FIND_REUSED, (key,)):
-            self._sound(sealed, key, text)
+            check(self._path, sealed, key, text)
             return str(text)
         taken = self._others.find(key)
         if taken is None:
             return None
         self._writer.put(REUSED, {key: (key, *taken)})
         return str(taken[3])
-
-    def _sound(self, sealed: int | None, *parts: object) -> None:
-        if sealed is not None and sealed != seal(*parts):
-            raise damaged(self.folder / "run.db", "a record does not match its checksum")
 
     def open_call(self, key: str, phase: str, model: str, tokens: int, usd: float) -> int:
         """Record that a call is about to be made that may cost this much; give its id."""
@@ -263,7 +260,7 @@ class Store:
         if not found:
             return None
         *told, sealed = found[0]
-        self._sound(sealed, key, *told)
+        check(self._path, sealed, key, *told)
         return (told[0], told[1], told[2], json.loads(told[3]))
 
     def put_rows(self, recipe: str, rows: Iterable[EmittedRow]) -> None:
@@ -296,7 +293,7 @@ class Store:
             )
             for place, made_by, text, sealed in found:
                 last = place
-                self._sound(sealed, made_by, text)
+                check(self._path, sealed, made_by, text)
                 yield EmittedRow.from_json(json.loads(text))
             if len(found) < PAGE:
                 return
@@ -324,7 +321,7 @@ class Store:
         """All facts of a kind by key, sorted by key."""
         found = self._read("SELECT key, value, seal FROM notes WHERE kind = ? ORDER BY key", (kind,))
         for key, value, sealed in found:
-            self._sound(sealed, kind, key, value)
+            check(self._path, sealed, kind, key, value)
         return {key: json.loads(value) for key, value, _ in found}
 
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -337,7 +334,7 @@ class Store:
             with self._reading:
                 return self._reader.execute(query, values).fetchall()
         except UNREADABLE as error:
-            raise damaged(self.folder / "run.db", str(error)[:100]) from error
+            raise damaged(self._path, str(error)[:100]) from error
 
 
 def _compare(phase: str, old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:

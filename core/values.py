@@ -83,7 +83,7 @@ def altered(value: T, **changes: Any) -> T:
 
 
 @cache
-def _fields(kind: type) -> tuple[Any, dict[str, Any]]:
+def _fields(kind: Any) -> tuple[Any, dict[str, Any]]:
     """How to read all fields of a class with slots at once, and how to write each."""
     names = [each.name for each in fields(kind)]
     return attrgetter(*names), {name: getattr(kind, name).__set__ for name in names}

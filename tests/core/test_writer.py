@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,17 @@ def test_what_waits_is_written_when_a_program_just_ends(tmp_path: Path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
     with Store(tmp_path) as store:
         assert store.find_call("key") == "answer"
+
+
+def test_going_through_rows_takes_the_same_memory_however_many_there_are(tmp_path: Path):
+    """They are read page by page, and never all at once."""
+    peaks = []
+    for count in (2_000, 12_000):
+        with Store(tmp_path / str(count)) as store:
+            store.put_rows("r", [row(number) for number in range(count)])
+            store.flush()
+            tracemalloc.start()
+            assert sum(1 for _ in store.rows("r")) == count
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
