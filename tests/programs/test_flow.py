@@ -467,3 +467,25 @@ def test_shapes_of_flows_are_told_apart():
     ]
     assert len({each.key for each in (world.flow(), *others)}) == 5
     assert Field("q", world.TEXT) in plan().shape.inputs
+
+
+def test_the_page_on_flows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Word for word, with a scripted model in the place of the endpoint."""
+    import re
+
+    import stillroom.engines
+
+    def reply(request):
+        key = "reply" if "Give reply" in str(request.system) else "question"
+        return json.dumps({key: f"{said(request)}, asked as number {request.config.seed}?"})
+
+    page = (Path(__file__).parents[2] / "docs" / "flows.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stillroom.engines, "open_engine", lambda spec: Model(reply))
+    Path("questions.jsonl").write_text('{"question": "Where is my card?"}\n{"question": "And now?"}\n')
+    found: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "flows.md", "exec"), found)
+    assert capsys.readouterr().out == "60 []\n"
+    assert Counter(row.values["topic"] for row in found["emitted"].rows) == {"cards": 40, "loans": 20}
+    assert len(found["answers"].rows) == 2
