@@ -109,15 +109,19 @@ def _from_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _from_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow
-    import pyarrow.parquet
+    from pyarrow.parquet import ParquetFile
 
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise BadData(
-            f"{path.name} must be Parquet, got a file that does not read ({str(error).splitlines()[0]})"
-        ) from error
-    return _numbered(table.to_pylist())
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            with ParquetFile(path) as file:
+                for batch in file.iter_batches():
+                    yield from batch.to_pylist()
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise BadData(
+                f"{path.name} must be Parquet, got a file that does not read ({str(error).splitlines()[0]})"
+            ) from error
+
+    return _numbered(rows())
 
 
 def _from_folder(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
@@ -13,8 +14,8 @@ from flow_world import Model, answers, draw, echo, judged, plan, said
 
 from stillroom.errors import EngineRefused, FingerprintChanged, Interrupted
 from stillroom.evals.copies.duplicates import Exact
-from stillroom.evals.gates import Novelty
-from stillroom.programs.flow import Ask, At, Do, Inputs, Quotas, Split
+from stillroom.evals.gates import Novelty, Schema
+from stillroom.programs.flow import Ask, At, Do, Inputs, Quotas, Split, Wanted
 from stillroom.signatures import Field
 
 
@@ -160,6 +161,45 @@ def test_another_block_or_window_is_refused(tmp_path: Path):
     for settings in ({"block": 4}, {"window": 8}):
         with pytest.raises(FingerprintChanged, match="the run began with blocks of 8 and a window of 64"):
             world.run(tmp_path, world.flow(recipe=key, **settings), Model(echo))
+
+
+class Pool:
+    """What is asked follows from the rows accepted so far, as in a pool that grows from its own rows."""
+
+    quotas = {"x": 60}
+    together = 1
+
+    def __init__(self) -> None:
+        self.pool: list[str] = []
+
+    def wanted(self, cell):
+        for slot in itertools.count():
+            shown = random.Random(slot).sample(self.pool, min(2, len(self.pool)))
+            yield Wanted(cell, slot, {"q": f"n {slot} like {shown}"})
+
+    def learn(self, rows):
+        self.pool += [row.values["a"] for row in rows if row.status == "accepted"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_source_that_learns_is_taught_the_same(tmp_path: Path, seed: int):
+    """In whatever order answers come, and wherever the run stopped."""
+    parts = (Ask("write", plan()), Schema(plan().shape))
+
+    def made():
+        return world.flow(source=Pool(), parts=parts, window=16)
+
+    def reply(request):
+        return "none" if request.config.seed % 6 == 0 and len(request.messages) == 1 else echo(request)
+
+    world.run(tmp_path / "whole", made(), Model(reply))
+    for after in (20 + 7 * seed, 15):
+        with pytest.raises(KeyboardInterrupt):
+            world.run(tmp_path / "cut", made(), Model(stopping(reply, after), wait=world.shuffled(seed)))
+    emitted = world.run(tmp_path / "cut", made(), Model(reply, wait=world.shuffled(seed + 9)))
+    assert len(emitted.rows) == 60
+    assert any("re n 0" in row.values["q"] for row in emitted.rows)
+    assert world.stored(tmp_path / "cut") == world.stored(tmp_path / "whole")
 
 
 # -- inputs ----------------------------------------------------------------------------------------
