@@ -41,7 +41,7 @@ def spelled(request: Request) -> str:
 
 def _config(config: Config) -> str:
     """Its spelling, or nothing where it has no settings or rare ones."""
-    rare, nothing = _rare(type(config))
+    rare, nothing = _rare(type(config))  # type: ignore[arg-type]  # a class is hashable
     if rare(config) != nothing:
         return ""
     values = zip(HEADS, _usual(config), strict=True)

@@ -253,8 +253,8 @@ class Metered(Engine):
             self.ledger.release(call.reservation)
             self._leave(call, None, error)
             raise
-        tries = int((response.provider_data or {}).get("unanswered_tries", 0))
-        self.ledger.settle(call.reservation, cost + self._lost(call, tries))
+        tries = (response.provider_data or {}).get("unanswered_tries")
+        self.ledger.settle(call.reservation, cost + self._lost(call, int(tries)) if tries else cost)
         self._leave(call, response, None)
         return response
 
