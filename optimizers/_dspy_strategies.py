@@ -17,7 +17,7 @@ from stillroom.signatures import Example, Task
 from ._dspy_halt import Gate, Halt, Switch, Watch, quiet, too_long
 from .systems import plain_outputs
 
-__all__ = ["PEERS", "Answer", "Course", "Setting", "run_course"]
+__all__ = ["PEERS", "Answer", "PeerRun", "Setting", "run_peer"]
 
 
 class Answer(dspy.Module):
@@ -75,7 +75,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Course:
+class PeerRun:
     """How a peer's run ended.
 
     Attributes:
@@ -91,7 +91,7 @@ class Course:
     trajectory: tuple[tuple[int, float], ...]
 
 
-def run_course(name: str, task: Task, setting: Setting, engine: Metered, prompt_engine: Metered) -> Course:
+def run_peer(name: str, task: Task, setting: Setting, engine: Metered, prompt_engine: Metered) -> PeerRun:
     """Run the peer `name` from the beginning; calls in the store are free.
 
     Raises:
@@ -139,30 +139,30 @@ def run_course(name: str, task: Task, setting: Setting, engine: Metered, prompt_
         crash = error
     finally:
         switch.close()
-    return _course(program, student, watch, switch.error, crash)
+    return _ended(program, student, watch, switch.error, crash)
 
 
-def _course(
+def _ended(
     program: dspy.Module | None,
     student: dspy.Module,
     watch: Watch,
     halted: StillroomError | None,
     crash: Exception | None,
-) -> Course:
+) -> PeerRun:
     points = tuple(watch.points)
     inner = None if crash is None else unwrap(crash)
     if halted is None and isinstance(inner, StillroomError) and not too_long(inner):
         raise inner from crash
     if isinstance(halted, BudgetExceeded):
         if watch.best is None:
-            return Course(student, student, "budget: no program was scored in full, the start is kept", points)
-        return Course(_unpatched(watch.best[0]), student, "budget", points)
+            return PeerRun(student, student, "budget: no program was scored in full, the start is kept", points)
+        return PeerRun(_unpatched(watch.best[0]), student, "budget", points)
     if halted is not None:
         raise halted
     if crash is not None or program is None:
         said = f"{type(crash).__name__}: {crash}" if crash is not None else "no program was returned"
-        return Course(student, student, f"crashed: {' '.join(said.split())[:300]}", points)
-    return Course(_unpatched(program), student, "finished", points)
+        return PeerRun(student, student, f"crashed: {' '.join(said.split())[:300]}", points)
+    return PeerRun(_unpatched(program), student, "finished", points)
 
 
 def _unpatched(program: dspy.Module) -> dspy.Module:

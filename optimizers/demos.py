@@ -32,11 +32,12 @@ def labelled_sets(
     Args:
         subject: Its demos rows are drawn from, and no others.
         part: Whose demos they will be; no sets where rows do not tell its outputs.
-        embedded: Unit vectors by example id, see `vectors`.
+        embedded: Unit vectors by example id, see `vectors`; rows without one are not considered.
         rng: Draws and orders.
     """
-    shown = {example.id: demo for example in subject.demos if (demo := subject.shown(part, example)) is not None}
-    rows = [example for example in subject.demos if example.id in shown]
+    considered = [example for example in subject.demos if example.id in embedded]
+    shown = {example.id: demo for example in considered if (demo := subject.shown(part, example)) is not None}
+    rows = [example for example in considered if example.id in shown]
     sets = []
     for size in _sizes(part, rows):
         # an order of its own for each size: with demos grouped by label, a small model repeats the last one's
@@ -131,9 +132,7 @@ def effect_set(
     each = max(1, size // len(groups))
     chosen = [demo for name in sorted(groups) for demo in groups[name][:each]]
     rng.shuffle(chosen)
-    return DemoSet(
-        f"effect-{len(chosen)}", _fit(chosen), all("reasoning" in demo.outputs for demo in chosen) and bool(chosen)
-    )
+    return DemoSet(f"effect-{len(chosen)}", _fit(chosen), all("reasoning" in demo.outputs for demo in chosen))
 
 
 def vectors(examples: Sequence[Example], embedding: str) -> dict[str, np.ndarray]:

@@ -39,5 +39,4 @@ def pick(trials: Sequence[Trial], incumbent: Trial, prefer: Preference) -> Trial
 
 def amount(trial: Trial, cost: str) -> float:
     """What a row costs with this trial's program."""
-    found = trial.cost
-    return float(found.tokens_in + found.tokens_out) if cost == "tokens" else float(getattr(found, cost))
+    return float(getattr(trial.cost, cost))

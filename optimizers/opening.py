@@ -19,6 +19,7 @@ __all__ = ["open_race"]
 
 BOOTSTRAPPED = (4, 2)  # sizes of demo sets made from the program's own right answers
 OPENINGS = 8  # the baseline among them
+CONSIDERED = 1_000  # rows that demos are chosen among at first: coverage compares them all, in memory
 
 
 def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: random.Random) -> list[Trial]:
@@ -29,7 +30,7 @@ def open_race(course: Course, race: Race, space: Space, baseline: Trial, rng: ra
     """
     settings, subject = course.settings, course.subject
     course.progress("open", 0, 1, "choosing openings")
-    embedded = vectors(subject.demos, settings.embedding)
+    embedded = vectors(subject.demos[:CONSIDERED], settings.embedding)
     for part in subject.parts:
         for wanted in labelled_sets(subject, part, embedded, rng):
             space.options[part.name].add_demos(wanted)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stillroom.engines import Engine
 from stillroom.errors import EngineError
@@ -18,6 +19,9 @@ from stillroom.programs import Decoding, Outcome, Plan
 from stillroom.signatures import Example, Field, Shape, Unparsed, inputs_text
 
 from .subject import Part, Subject
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Response
 
 __all__ = ["Proposer", "sound"]
 
@@ -225,14 +229,14 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def _read(plan: Plan, response: object, name: str) -> str:
+def _read(plan: Plan, response: Response | EngineError, name: str) -> str:
     """The proposal's text, or "" for an answer that is cut off or does not parse: a proposal that is not made."""
     if isinstance(response, EngineError):
         raise response
-    if response.finish_reason == "length":  # type: ignore[attr-defined]
+    if response.finish_reason == "length":
         return ""
     try:
-        return str(plan.read(response)[name]).strip()  # type: ignore[arg-type]
+        return str(plan.read(response)[name]).strip()
     except Unparsed:
         return ""
 
@@ -241,9 +245,8 @@ def _history(history: Sequence[tuple[str, float]]) -> str:
     return "\n".join(f"- {score:.3f}: {_short(text)}" for text, score in history[:4]) or "(none yet)"
 
 
-def _values(outputs: object) -> str:
-    pairs = dict(outputs).items() if outputs else ()  # type: ignore[call-overload]
-    return _short(", ".join(f"{name}: {value}" for name, value in pairs))
+def _values(outputs: Mapping[str, object]) -> str:
+    return _short(", ".join(f"{name}: {value}" for name, value in outputs.items()))
 
 
 def _short(text: str) -> str:

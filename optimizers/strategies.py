@@ -202,22 +202,22 @@ def _of_plans(
 
 def _peer(job: _Job) -> Found:
     from ._dspy_halt import quiet
-    from ._dspy_strategies import run_course
+    from ._dspy_strategies import run_peer
 
     setting = _setting(job)
     with open_session(job.engine, job.run, "compile", job.fingerprint, job.budget) as session:
         prompt = session.beside(job.prompt or job.engine)
-        course = run_course(job.name, job.task, setting, session.engine, prompt)
+        peer = run_peer(job.name, job.task, setting, session.engine, prompt)
         spent = session.ledger.spent
         program, start = (
             ModuleSystem(name, module, job.engine, setting.task_lm, setting.adapter)
-            for name, module in ((job.name, course.program), ("start", course.student))
+            for name, module in ((job.name, peer.program), ("start", peer.student))
         )
         with _rescoring(job, session.store) as rescoring, quiet():
             scores = [
                 mean_score(answers(system, job.task.metric, job.task.search, rescoring)) for system in (program, start)
             ]
-    course.program.save(job.run / "program.json")
+    peer.program.save(job.run / "program.json")
     return Found(
         job.name,
         program,
@@ -225,8 +225,8 @@ def _peer(job: _Job) -> Found:
         scores[0],
         scores[1],
         spent,
-        _with_end(course.trajectory, spent, scores[0]) if course.ended == "finished" else course.trajectory,
-        course.ended,
+        _with_end(peer.trajectory, spent, scores[0]) if peer.ended == "finished" else peer.trajectory,
+        peer.ended,
     )
 
 

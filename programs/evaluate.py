@@ -6,7 +6,7 @@ parse scores 0 and is counted as `unparsed`. Only a parsed answer is judged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from stillroom.values import digest
 from .answers import Answer, Cost, answer_many
 from .plan import Plan
 
-__all__ = ["Evaluator", "Outcome", "mean_cost", "mean_score"]
+__all__ = ["Evaluator", "Outcome", "mean_cost", "mean_score", "remembered"]
 
 
 @dataclass(frozen=True)
@@ -64,31 +64,16 @@ class Evaluator:
             digest([plan.digest, example.id, digest(example.values), self.engine.model, self.metric_name])
             for example in examples
         ]
-        known = {key: self.store.find_eval(key) for key in keys}
-        missing = [(key, example) for key, example in zip(keys, examples, strict=True) if known[key] is None]
-        answers = answer_many(
-            plan,
-            self.engine,
-            [example.inputs for _, example in missing],
-            [_seed(plan, example) for _, example in missing],
-        )
-        fresh: dict[str, Outcome] = {}
-        failure: EngineError | None = None
-        for (key, example), answer in zip(missing, answers, strict=True):
-            if isinstance(answer, EngineError):
-                failure = failure or answer
-            else:
-                fresh[key] = self._judge(example, answer)
-        self.store.put_evals(
-            (key, plan.digest, each.example, each.kind, each.score, each.why, [dict(each.outputs), asdict(each.cost)])
-            for key, each in fresh.items()
-        )
-        if failure is not None:
-            raise failure
-        return [
-            fresh[key] if key in fresh else _recorded(example.id, known[key])
-            for key, example in zip(keys, examples, strict=True)
-        ]
+
+        def answer(missing: Sequence[Example]) -> list[Outcome | EngineError]:
+            inputs, seeds = [each.inputs for each in missing], [_seed(plan, each) for each in missing]
+            answers = answer_many(plan, self.engine, inputs, seeds)
+            return [
+                found if isinstance(found, EngineError) else self._judge(example, found)
+                for example, found in zip(missing, answers, strict=True)
+            ]
+
+        return remembered(self.store, plan.digest, keys, examples, answer)
 
     def _judge(self, example: Example, answer: Answer) -> Outcome:
         if answer.outputs is None:
@@ -96,6 +81,42 @@ class Evaluator:
         verdict = self.metric(example.values, answer.outputs)
         kind: Literal["scored", "unverified"] = "unverified" if verdict.score is None else "scored"
         return Outcome(example.id, kind, verdict.score or 0.0, verdict.why, answer.outputs, answer.cost)
+
+
+def remembered(
+    store: Store,
+    program: str,
+    keys: Sequence[str],
+    examples: Sequence[Example],
+    answer: Callable[[Sequence[Example]], Sequence[Outcome | BaseException]],
+) -> list[Outcome]:
+    """One outcome per example, in order: those that `store` knows, and those of `answer` for the rest.
+
+    Args:
+        store: Remembers every outcome under its key, before anything is raised.
+        program: Digest of what answers.
+        keys: One for each example: what its outcome is a function of.
+        examples: What is answered.
+        answer: Gives an outcome, or what failed, for each of the examples that are not known.
+
+    Raises:
+        BaseException: The first failure that `answer` gave, and whatever it raised.
+    """
+    known = {key: store.find_eval(key) for key in keys}
+    missing = {key: example for key, example in zip(keys, examples, strict=True) if known[key] is None}
+    found = dict(zip(missing, answer(list(missing.values())), strict=True))
+    fresh = {key: each for key, each in found.items() if isinstance(each, Outcome)}
+    store.put_evals(
+        (key, program, each.example, each.kind, each.score, each.why, [dict(each.outputs), asdict(each.cost)])
+        for key, each in fresh.items()
+    )
+    for failure in found.values():
+        if isinstance(failure, BaseException):
+            raise failure
+    return [
+        fresh[key] if key in fresh else _recorded(example.id, known[key])
+        for key, example in zip(keys, examples, strict=True)
+    ]
 
 
 def _seed(plan: Plan, example: Example) -> int | None:

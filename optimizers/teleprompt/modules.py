@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,7 +19,8 @@ from stillroom.engines import Session, unwrap
 from stillroom.errors import BadConfig, EngineRefused, StillroomError
 from stillroom.optimizers.confirm import keep_fresh
 from stillroom.optimizers.subject import Candidate, Choice, Part, Step
-from stillroom.programs import Cost, Demo, Outcome
+from stillroom.programs import Demo, Outcome
+from stillroom.programs.evaluate import remembered
 from stillroom.signatures import Example
 from stillroom.values import digest
 
@@ -152,35 +153,18 @@ class ModuleSubject:
             BudgetExceeded: If the budget ends before the examples do; likewise.
             BadConfig: If the metric gives no score of 0..1, or every row of the first run raised the same.
         """
-        store, declared = self.session.store, self.declared
+        declared = self.declared
         keys = [
             digest([candidate.digest, example.id, digest(example.values), declared.answering, declared.judge.name])
             for example in examples
         ]
-        known = {key: store.find_eval(key) for key in keys}
-        missing = {key: example for key, example in zip(keys, examples, strict=True) if known[key] is None}
-        found = dict(zip(missing, self._answers(candidate.program, list(missing.values())), strict=True))
-        fresh = {key: each for key, each in found.items() if isinstance(each, Outcome)}
-        failures = [each for each in found.values() if isinstance(each, BaseException)]
-        self._check_alive(fresh, failures or len(missing) < len(keys))
-        store.put_evals(
-            (
-                key,
-                candidate.digest,
-                each.example,
-                each.kind,
-                each.score,
-                each.why,
-                [dict(each.outputs), asdict(each.cost)],
-            )
-            for key, each in fresh.items()
-        )
-        if failures:
-            raise failures[0]
-        return [
-            fresh[key] if key in fresh else _recorded(example.id, known[key])
-            for key, example in zip(keys, examples, strict=True)
-        ]
+
+        def answer(missing: Sequence[Example]) -> list[Outcome | BaseException]:
+            found = self._answers(candidate.program, missing)
+            self._check_alive(found, whole=len(missing) == len(set(keys)))
+            return found
+
+        return remembered(self.session.store, candidate.digest, keys, examples, answer)
 
     def steps(self, example: Example, outcome: Outcome) -> Sequence[Step]:
         """The calls of parts behind `outcome`, in order."""
@@ -279,15 +263,15 @@ class ModuleSubject:
             if (part := getattr(each, MARK, None)) in self._predictors
         ]
 
-    def _check_alive(self, fresh: Mapping[str, Outcome], other: Any) -> None:
+    def _check_alive(self, found: Sequence[Outcome | BaseException], *, whole: bool) -> None:
         """A program that raises the same on every row of the first run is broken, not bad."""
-        raised = {each.outputs.get("raised") for each in fresh.values()}
+        raised = {each.outputs.get("raised") if isinstance(each, Outcome) else None for each in found}
         bad = {None, AdapterParseError.__name__, ContextWindowExceededError.__name__}
-        broken = len(raised) == 1 and not raised & bad and not other
+        broken = whole and len(raised) == 1 and not raised & bad
         if broken and not self._alive:
-            first = next(iter(fresh.values()))
+            why = next(each.why for each in found if isinstance(each, Outcome))
             raise BadConfig(
-                f"{self.name} and its metric must run, got the same error on all {len(fresh)} rows: {first.why}",
+                f"{self.name} and its metric must run, got the same error on all {len(found)} rows: {why}",
                 mend="Call the module on one of the rows, and the metric on what it returns.",
             )
         self._alive = self._alive or not broken
@@ -306,8 +290,3 @@ def _among(error: BaseException | None, kind: type[BaseException]) -> bool:
 def _words(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:500]
-
-
-def _recorded(example: str, found: Any) -> Outcome:
-    kind, score, why, (outputs, cost) = found
-    return Outcome(example, kind, score or 0.0, why, outputs, Cost(**cost))

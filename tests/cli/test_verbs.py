@@ -146,6 +146,7 @@ def test_prove_shows_the_table_and_saves_it(cli, task: Path):
         assert said in told.out
         assert cli("report", "runs/topics").code == 0
         assert said in Path("runs/topics/report.html").read_text(encoding="utf-8")
+    assert "Seconds a row" in Path("runs/topics/report.html").read_text(encoding="utf-8")
     assert cli("prove", task, "--json").json["results"] == saved["results"]
 
 

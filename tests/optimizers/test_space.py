@@ -67,6 +67,15 @@ def test_demo_sets_are_balanced_and_of_the_demos_split(subject: TaskSubject):
         assert len({demo.id for demo in each.demos}) == len(each.demos) <= MOST
 
 
+def test_of_very_many_rows_some_are_considered(subject: TaskSubject):
+    """Those with a vector: coverage compares every row with every other."""
+    (part,) = subject.parts
+    some = subject.demos[:15]
+    sets = labelled_sets(subject, part, vectors(some, "words"), random.Random(1))
+    assert sets
+    assert {demo.id for each in sets for demo in each.demos} <= {row.id for row in some}
+
+
 def test_covering_rows_are_spread_and_not_alike(subject: TaskSubject):
     """Of two tight groups of points, two picks take one each."""
     (part,) = subject.parts
