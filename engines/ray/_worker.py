@@ -78,7 +78,8 @@ class Worker:
     async def _complete(self, request: Any) -> Any:
         from dspy._vendor.lm15.serde import request_from_dict, response_to_dict
 
-        return response_to_dict(await self._opened.acomplete(request_from_dict(request)))
+        answer = await self._opened.acomplete(request_from_dict(request))
+        return response_to_dict(answer, include_provider_data=True)
 
     async def _score(self, asked: Any) -> Any:
         from dspy._vendor.lm15.serde import request_from_dict
