@@ -75,13 +75,13 @@ class Gate:
     def succeeded(self, sent: float) -> None:
         """Hear that what was sent at `sent` was answered."""
         self.breaker.succeeded(sent)
-        self.limit.answered(monotonic() - sent, failed=False)
+        self.limit.answered(sent, monotonic(), failed=False)
 
     def failed(self, sent: float, error: EngineBusy, caller: object) -> None:
         """Hear that the endpoint failed what `caller` sent at `sent`."""
         now = monotonic()
         self.breaker.failed(now, sent, error, caller, error.retry_after)
-        self.limit.answered(now - sent, failed=True)
+        self.limit.answered(sent, now, failed=True)
 
     def close(self) -> None:
         """Send everybody away, now and from now on."""

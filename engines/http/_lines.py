@@ -87,10 +87,6 @@ class Lines:
             await line.open()
         return line
 
-    def limits(self) -> list[float]:
-        """How many requests may be under way now, on each loop."""
-        return [line.gate.limit.now for line in self._lines.values()]
-
     def close(self) -> None:
         """Close every line; a second time does nothing."""
         self._closed = True

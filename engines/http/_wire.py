@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from stillroom.errors import BadConfig, EngineRefused
 
 from ._failures import Unanswered
@@ -23,7 +25,7 @@ __all__ = ["GUIDES", "ChatWire", "filtered", "parse"]
 
 CONSTRAINTS = ("regex", "grammar")
 TOLD = ("id", "model", "system_fingerprint", "service_tier")
-_spell = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+SPELLING = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # what is no JSON value is an error
 
 # how a server of each make takes a regex or a grammar beside OpenAI's own fields
 GUIDES: Mapping[str, str] = {
@@ -93,7 +95,7 @@ class ChatWire:
         if last is request:
             return body
         try:
-            body = _spell(self.fields(request)).encode()
+            body = orjson.dumps(self.fields(request), option=SPELLING)
         except (TypeError, ValueError) as error:  # a lone surrogate, a value that is no JSON
             raise EngineRefused(f"the request cannot be written as JSON: {error}") from error
         self._last = (request, body)
@@ -174,7 +176,7 @@ def parse(raw: bytes) -> dict[str, Any]:
         Unanswered: If it does not.
     """
     try:
-        data = json.loads(raw)
+        data = orjson.loads(raw)
     except ValueError as error:
         what = "an HTML page" if raw.lstrip()[:1] == b"<" else f"{len(raw)} bytes that are not"
         raise Unanswered(f"the endpoint must answer with JSON, got {what}", mend="Does the URL end in /v1?") from error
