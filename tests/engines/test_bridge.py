@@ -40,6 +40,10 @@ class Recorded(ScriptedEngine):
         self.requests.append(request)
         return super().submit(request)
 
+    async def acomplete(self, request: Request) -> Any:
+        self.requests.append(request)
+        return await super().acomplete(request)
+
 
 @pytest.mark.parametrize(("adapter", "text"), ADAPTERS)
 @pytest.mark.parametrize("module", [dspy.Predict, dspy.ChainOfThought])
