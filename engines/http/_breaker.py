@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 
 from ._failures import Down
@@ -18,19 +19,21 @@ class Breaker:
 
     `EVIDENCE` failures in a row, with no answer between them, open it. A failure that
     speaks of the endpoint (no connection, 429, 502, 503) counts each time, any other once for
-    each request: a single one that always fails is not an outage. Open, it lets one request
-    through after a pause that doubles from try to try, or is as long as the endpoint asked
-    for. Its answer closes the breaker.
+    each request, and not at all for one that failed before while others were answered: requests
+    that always fail are not an outage. Open, it lets one request through after a pause that
+    doubles from try to try, or is as long as the endpoint asked for. Its answer closes the breaker.
 
     Not thread-safe: it belongs to one event loop.
 
     Attributes:
         down_since: When it opened, or `None` while it is closed.
+        good: When the last request that was answered was sent.
     """
 
     def __init__(self, *, patience: float, base: float, rng: Random) -> None:
         self.down_since: float | None = None
         self.last = ""
+        self.good = -inf
         self._patience = patience
         self._backoff = Backoff(base=max(base, 0.01), cap=LONGEST)
         self._rng = rng
@@ -61,16 +64,20 @@ class Breaker:
         """Hear of an answer to what was sent at `sent`; one from before the breaker opened does not close it."""
         if self.down_since is None or sent >= self.down_since:
             self.down_since, self._probing, self._trips = None, False, 0
+        self.good = max(self.good, sent)
         if self._marks or self._callers:
             self._marks = 0
             self._callers.clear()
 
-    def failed(self, now: float, sent: float, error: Exception, caller: object, wish: float | None) -> None:
-        """Hear of a failure at `now` of what `caller` sent at `sent`; `wish` is the pause it asked for."""
+    def failed(self, now: float, sent: float, error: Exception, caller: object | None, wish: float | None) -> None:
+        """Hear of a failure at `now` of what was sent at `sent`.
+
+        `caller` is whose it was, or `None` if the fault is known to be its own; `wish` is the pause it asked for.
+        """
         if self.down_since is None:
             if isinstance(error, Down):
                 self._marks += 1
-            else:
+            elif caller is not None:
                 self._callers.add(caller)
             if self._marks + len(self._callers) < EVIDENCE:
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
+from math import inf
 from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ class _Tries:
 
     Attributes:
         failed: How many failed.
+        failed_at: When the first of them was over.
         unanswered: How many were sent without an answer that could be used: they may be on the bill.
         tokens: About how many it is worth, prompt and answer.
         began: When the first began.
@@ -67,6 +69,7 @@ class _Tries:
 
     tokens: float
     failed: int = 0
+    failed_at: float = inf
     unanswered: int = 0
     began: float = field(default_factory=monotonic)
 
@@ -159,7 +162,9 @@ class Line:
             answer = self._reader.read(reply, request, len(body))
         except EngineBusy as error:
             tries.unanswered += isinstance(error, Unanswered)
-            self.gate.failed(sent, error, tries)
+            # where others were answered after it had failed, this one says nothing of the endpoint
+            self.gate.failed(sent, error, None if self.gate.breaker.good > tries.failed_at else tries)
+            tries.failed_at = min(tries.failed_at, monotonic())
             raise
         except EngineRefused:
             self.gate.succeeded(sent)  # it answers, if not what was hoped for

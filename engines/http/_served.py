@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
+from stillroom.database import reading
 from stillroom.errors import EngineRefused
 
-__all__ = ["Served"]
+__all__ = ["Served", "first_told"]
+
+FIRST = "SELECT response FROM calls WHERE model = ? AND status = 'done' ORDER BY id LIMIT 1"
 
 
 class Served:
@@ -52,3 +57,12 @@ class Served:
             f"{self._host} must go on serving {expected}, got an answer of {self._other!r}",
             mend=f"If they are the same model, pass serves=[{expected}, {self._other!r}]; else start a run of its own for the new one.",
         )
+
+
+def first_told(path: Path, model: str) -> object:
+    """The id under which the first recorded call of `model` was answered; `None` if there is none in this store."""
+    with reading(path) as database:
+        for (response,) in database.execute(FIRST, (model,)):
+            answer = json.loads(response)
+            return (answer.get("provider_data") or {}).get("model") if isinstance(answer, dict) else None
+    return None

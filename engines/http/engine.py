@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from ._lines import Lines
 from ._rates import Rates
 from ._reading import Reader
 from ._retry import Backoff
-from ._served import Served
+from ._served import Served, first_told
 from ._wire import ChatWire
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class HttpEngine(Engine):
             percentile of the latencies of late ("p95"); `None`: never. The first answer counts,
             the other is paid for all the same.
         serves: Ids the endpoint may answer under, `*` standing for anything; none: the
-            one it answers under first. Another one is `EngineRefused`, and so is all after it.
+            one it answers under first, in the run that it answers for. Another one is `EngineRefused`, and so is all after it.
         backoff: Ceiling of the first wait between tries, in seconds.
         digest: What the model string ends in. An endpoint may change what it serves
             without notice, hence `live`; name a revision that you pin yourself to
@@ -169,6 +170,14 @@ class HttpEngine(Engine):
             EngineRefused: If it does not accept the key, or lists models without this one.
         """
         return self._lines.run(self._check()).result()
+
+    def resume_in(self, folder: Path) -> None:
+        """Hold the endpoint to the model id that it answered under in this run before.
+
+        Raises:
+            EngineRefused: If that is not among the ids it may answer under now.
+        """
+        self.reader.served.check(first_told(folder / "run.db", self.model))
 
     def count_tokens(self, request: Request) -> int:
         """An upper bound of the prompt's tokens: the bytes of all that is sent, tools and schema with it."""

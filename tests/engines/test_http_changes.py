@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from contracts.engine_contract import ask
 
+from stillroom.engines import open_session
 from stillroom.engines.http import HttpEngine
 from stillroom.errors import EngineBusy, EngineRefused
 
@@ -48,6 +50,26 @@ def test_a_pinned_name_holds_from_the_first_answer_on(endpoint: Any) -> None:
     with pytest.raises(EngineRefused, match="'tiny-2025', got an answer of 'tiny-2026'"):
         engine.complete(ask("hi"))
     engine.close()
+
+
+def test_a_run_that_goes_on_is_held_to_the_model_that_began_it(endpoint: Any, tmp_path: Path) -> None:
+    """A process of its own each time; names that are declared to be one model go on."""
+
+    def go_on(text: str, *serves: str) -> str:
+        engine = HttpEngine(endpoint.url, "tiny", serves=serves)
+        try:
+            with open_session(engine, tmp_path, "emit", {}) as session:
+                return str(session.engine.complete(ask(text)).text)
+        finally:
+            engine.close()
+
+    assert go_on("hi") == "echo: hi"
+    endpoint.name = "tiny-2027"
+    with pytest.raises(EngineRefused, match="serving 'tiny-2026', got an answer of 'tiny-2027'"):
+        go_on("ho")
+    with pytest.raises(EngineRefused, match="serving 'tiny-2027', got an answer of 'tiny-2026'"):
+        go_on("ho", "tiny-2027")
+    assert go_on("ho", "tiny-2026", "tiny-2027") == "echo: ho"
 
 
 @pytest.mark.parametrize("name", [None, "", 7])

@@ -43,6 +43,18 @@ def test_one_request_that_always_fails_is_no_outage() -> None:
     assert breaker.down_since == 0.0
 
 
+def test_requests_that_fail_while_others_are_answered_are_no_outage() -> None:
+    """However many there are. At the end of a run, when nothing else is left, nobody waits for them."""
+    breaker = Breaker(patience=100.0, base=1.0, rng=Random(0))
+    breaker.succeeded(5.0)
+    for _ in range(100):
+        breaker.failed(6.0, 5.5, Unanswered("boom"), None, None)
+    assert (breaker.down_since, breaker.good) == (None, 5.0)
+    for i in range(EVIDENCE):
+        breaker.failed(7.0, 6.5, Unanswered("boom"), f"caller {i}", None)
+    assert breaker.down_since == 7.0
+
+
 def test_half_open_lets_one_through_at_a_time() -> None:
     """Its answer closes the breaker, its failure makes the next pause longer."""
     breaker = Breaker(patience=1000.0, base=1.0, rng=Random(0))
