@@ -28,16 +28,34 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return _run(work)
     done: list[T] = []
     failed: list[BaseException] = []
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+    stopped, ended = threading.Event(), threading.Event()  # an interrupted `join` takes the thread for ended
+
+    async def noted() -> T:
+        begun.append((asyncio.get_running_loop(), task := asyncio.current_task()))
+        if stopped.is_set() and task is not None:
+            task.cancel()
+        return await work
 
     def apart() -> None:
         try:
-            done.append(_run(work))
+            done.append(_run(noted()))
         except BaseException as error:
             failed.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=apart, name="stillroom-flow")
-    thread.start()
-    thread.join()
+    try:
+        thread.start()
+        ended.wait()
+    except KeyboardInterrupt:  # it comes to this thread alone: let the other one end what is under way
+        stopped.set()
+        for loop, task in begun:
+            if task is not None:
+                loop.call_soon_threadsafe(task.cancel)
+        ended.wait()
+        raise
     if failed:
         raise failed[0]
     return done[0]

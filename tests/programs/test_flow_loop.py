@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 
 import pytest
 
@@ -33,3 +35,27 @@ def test_the_collector_is_as_before_when_a_run_ends(fails: bool):
         run(work())
     assert settings() == before
     assert seen[0] != before
+
+
+def test_ctrl_c_in_a_notebook_ends_the_work_beside_it():
+    """The interrupt comes to the thread of the notebook; the other one finishes in order."""
+    ended = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("in order")
+            raise
+
+    async def notebook() -> None:
+        run(work())
+
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(notebook())
+    finally:
+        loop.close()
+    assert ended == ["in order"]
