@@ -1,29 +1,38 @@
 """Calls a second through the local engine, against the raw batch of openvino_genai on the same prompts.
 
-    python -m benchmarks.local_engine --json [--models qwen2.5-coder-1.5b smollm2-135m] [--rounds 2]
+    python -m benchmarks.local_engine --json [--models qwen2.5-coder-1.5b smollm2-135m] [--rounds 3]
 
-Twelve-shot classification of help-desk messages, eight tokens an answer, greedy, no grammar. Every
-measurement has a system message of its own, so that none finds the prefix of another in the cache;
-the raw batch runs the same prepared weights with the same settings. `unprimed` adds all requests to
-the raw batch at once, `primed` reads the prompt of one first. The best of the rounds counts, since
-other work on the machine can only slow a round down.
+Twelve-shot classification of help-desk messages as constrained JSON, greedy. `raw` is the bare batch:
+the same weights, tokens and settings, in this process, the prompt of one request read before all the
+others are added at once (`raw_unprimed`: all at once). `plans` answers by a `Plan`; `module_N` is the
+same plan as a DSPy module and `predict_N` a plain `dspy.Predict` with `JSONAdapter`, called from N
+threads; `predict_raw` is the bare batch on what `dspy.Predict` sends. Every measurement has a
+system message of its own, so that none finds the prefix of another in the cache. The best of the
+rounds counts, since other work on the machine can only slow a round down.
+
+`mixed` counts, it does not time: requests of several prefixes, lengths, constraints and seeds by
+threads, an event loop and futures, a part of them cancelled; each answer is compared with that of the
+same request when it was alone, to the last bit of its log-probabilities.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
+import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any, Literal
 
 from benchmarks._result import Goal, emit
 
-THREADS = 32
-ANSWER = 8
-RATIO = 0.7
+THREADS = (32, 64)
+RATIO = 0.9
+LABELS = ("hardware", "password", "access", "printer", "mail", "network", "software", "security", "mobile", "order", "data")  # fmt: skip
 
 DEMOS = (
     ("My screen stays black after I press the power button.", "hardware"),
@@ -48,9 +57,8 @@ TROUBLES = ("stopped working this morning.", "is very slow today.", "asks for a 
 MESSAGES = tuple(f"{subject} {trouble}" for subject, trouble in itertools.product(SUBJECTS, TROUBLES))
 
 RULES = (
-    "You sort messages to the help desk of a company. Read the message and answer with exactly one of these words, "
-    "and nothing else: hardware, password, access, printer, mail, network, software, security, mobile, order, data. "
-    "Choose the word for the team that has to act first. If two fit, choose the one that comes first in the list."
+    "You sort messages to the help desk of a company. Read the message and name the team that has to act first: "
+    f"{', '.join(LABELS)}. If two fit, choose the one that comes first in the list."
 )
 
 serial = itertools.count(1)
@@ -61,22 +69,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the result is always JSON")
     parser.add_argument("--models", nargs="+", default=["smollm2-135m", "qwen2.5-coder-1.5b"])
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mixed", type=int, default=1000, help="requests of the mixed load")
     options = parser.parse_args()
     started = time.monotonic()
     figures: dict[str, dict[str, Any]] = {}
     goals: list[Goal] = []
-    for name in options.models:
-        figures[name] = measured = measure(name, options.rounds)
-        goals += [
-            Goal(f"{name}: {way} / raw primed", measured[f"{way}_to_raw"], RATIO)
-            for way in ("complete_many", "dspy_32_threads")
-        ]
+    for name in present(options.models):
+        figures[name] = measured = measure(name, options.rounds, options.mixed)
+        goals += [Goal(f"{name}: {ratio}", value, RATIO) for ratio, value in measured["ratios"].items()]
         goals.append(Goal(f"{name}: primed / unprimed", measured["priming_gain"], 3.0))
+        goals += [Goal(f"{name}: mixed load, {what}", measured["mixed"][what], 0, "<=") for what in ("wrong", "lost")]
     emit(figures, goals, started)
 
 
-def measure(name: str, rounds: int) -> dict[str, Any]:
+def present(names: Sequence[str]) -> list[str]:
+    """The models whose files are here."""
+    from stillroom.engines.files import find
+    from stillroom.errors import ModelMissing
+
+    found = []
+    for name in names:
+        try:
+            find(name)
+            found.append(name)
+        except ModelMissing as error:
+            print(f"left out: {error}", file=sys.stderr)
+    return found
+
+
+def measure(name: str, rounds: int, mixed: int) -> dict[str, Any]:
     """Measure one model: calls a second, by way of calling."""
     from stillroom.engines.files import find
     from stillroom.engines.local import LocalEngine
@@ -87,130 +109,242 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     began = time.perf_counter()
     engine = LocalEngine(file.path, name=file.name, digest=file.digest)
     opened = time.perf_counter()
-    run_engine(engine, [zero_shot("a first message to load the model", next(serial))])
+    run_plan(engine, next(serial), MESSAGES[:1])
     loaded = time.perf_counter()
     raw = Raw(engine)
-    ways: dict[str, tuple[Callable[[Sequence[Any]], None], Callable[[str, int], Any], Sequence[str]]] = {
-        "raw_zero_shot": (raw.run, zero_shot, many),
-        "zero_shot": (lambda requests: run_engine(engine, requests), zero_shot, many),
-        "raw_unprimed": (raw.run, few_shot, few),
-        "raw_primed": (raw.run_primed, few_shot, many),
-        "complete_many": (lambda requests: run_engine(engine, requests), few_shot, many),
-        "dspy_32_threads": (lambda requests: run_dspy(engine, requests), few_shot, many),
+    ways: dict[str, Callable[[int, Sequence[str]], float]] = {
+        "raw": lambda label, messages: raw.rate(rendered(engine, label, messages)),
+        "plans": partial(rate, partial(run_plan, engine)),
+        **{f"module_{threads}": partial(rate, partial(run_module, engine, threads)) for threads in THREADS},
+        "predict_raw": lambda label, messages: raw.rate(predicted(engine, label, messages)),
+        **{f"predict_{threads}": partial(rate, partial(run_predict, engine, threads)) for threads in THREADS},
     }
     best = dict.fromkeys(ways, 0.0)
-    for number in range(rounds):
-        for way, (run, make, messages) in ways.items():
-            if way == "raw_unprimed" and number:
-                continue  # slow, and not held against a goal that a second look could spoil
-            label = next(serial)
-            requests = [make(message, label) for message in messages]
-            best[way] = max(best[way], rate(run, requests))
+    for _ in range(rounds):
+        for way, run in ways.items():
+            best[way] = max(best[way], run(next(serial), many))
             print(f"{name} {way}: {best[way]:.2f} calls/s", file=sys.stderr)
+    unprimed = raw.rate(rendered(engine, next(serial), few), primed=False)
+    counts = mixed_load(engine, mixed if small else mixed // 10)
     engine.close()
     return {way: round(value, 2) for way, value in best.items()} | {
-        "prompt_tokens": len(raw.ids(few_shot(MESSAGES[0], 0))),
+        "raw_unprimed": round(unprimed, 2),
+        "prompt_tokens": len(engine._ids(rendered(engine, 0, MESSAGES[:1])[0])),
+        "predict_prompt_tokens": len(engine._ids(predicted(engine, 0, MESSAGES[:1])[0])),
         "prepare_or_open_seconds": round(opened - began, 2),
         "load_and_first_answer_seconds": round(loaded - opened, 2),
-        "complete_many_to_raw": round(best["complete_many"] / best["raw_primed"], 3),
-        "dspy_32_threads_to_raw": round(best["dspy_32_threads"] / best["raw_primed"], 3),
-        "zero_shot_to_raw": round(best["zero_shot"] / best["raw_zero_shot"], 3),
-        "priming_gain": round(best["complete_many"] / best["raw_unprimed"], 2),
+        "ratios": ratios(best),
+        "priming_gain": round(best["plans"] / unprimed, 2),
+        "mixed": counts,
     }
 
 
-def rate(run: Callable[[Sequence[Any]], None], requests: Sequence[Any]) -> float:
+def ratios(best: dict[str, float]) -> dict[str, float]:
+    """Each way against the raw batch on the same prompts."""
+    return {
+        f"{way} / raw": round(value / best["predict_raw" if way.startswith("predict") else "raw"], 3)
+        for way, value in best.items()
+        if not way.endswith("raw")
+    }
+
+
+def rate(run: Callable[[int, Sequence[str]], None], label: int, messages: Sequence[str]) -> float:
     """Calls a second."""
     began = time.perf_counter()
-    run(requests)
-    return len(requests) / (time.perf_counter() - began)
+    run(label, messages)
+    return len(messages) / (time.perf_counter() - began)
 
 
-def zero_shot(message: str, label: int) -> Any:
-    """One request without demos; `label` keeps its prefix apart from other measurements."""
-    return _request(message, label, ())
+# -- Plans and DSPy -------------------------------------------------------------------
 
 
-def few_shot(message: str, label: int) -> Any:
-    """One request with twelve demos."""
-    return _request(message, label, DEMOS)
+def make_plan(engine: Any, label: int) -> Any:
+    """Twelve demos; `label` keeps its prefix apart from other measurements."""
+    from stillroom.programs import Decoding, Demo, Plan
+    from stillroom.signatures import Field, Shape
+
+    team = {"type": "string", "enum": list(LABELS)}
+    shape = Shape("Sort", RULES, (Field("message", {"type": "string"}),), (Field("team", team),))
+    demos = tuple(Demo(str(n), {"message": shown}, {"team": answer}) for n, (shown, answer) in enumerate(DEMOS))
+    return Plan(shape, engine.model, f"Desk {label}. {RULES}", demos, decoding=Decoding(max_tokens=24))
 
 
-def _request(message: str, label: int, demos: Sequence[tuple[str, str]]) -> Any:
-    from dspy.lm15 import Config, Message, Request
-
-    turns = []
-    for shown, answer in demos:
-        turns += [Message.user(f"Message: {shown}"), Message.assistant(answer)]
-    turns.append(Message.user(f"Message: {message}"))
-    config = Config(max_tokens=ANSWER, temperature=0.0)
-    return Request(model="local", messages=tuple(turns), system=f"Desk {label}. {RULES}", config=config)
+def rendered(engine: Any, label: int, messages: Sequence[str]) -> list[Any]:
+    """What a plan sends."""
+    plan = make_plan(engine, label)
+    return [plan.render({"message": message}) for message in messages]
 
 
-def run_engine(engine: Any, requests: Sequence[Any]) -> None:
-    """All requests in one call."""
-    for answer in engine.complete_many(requests):
+def run_plan(engine: Any, label: int, messages: Sequence[str]) -> None:
+    """All messages by a plan, in one call."""
+    from stillroom.programs import answer_many
+
+    for answer in answer_many(make_plan(engine, label), engine, [{"message": message} for message in messages]):
         if isinstance(answer, Exception):
             raise answer
 
 
-def run_dspy(engine: Any, requests: Sequence[Any]) -> None:
-    """Each request as a call of `dspy.LM`, from 32 threads."""
+def run_module(engine: Any, threads: int, label: int, messages: Sequence[str]) -> None:
+    """Each message by the plan as a DSPy module, from many threads."""
     from stillroom.engines import as_lm
+    from stillroom.programs.module import PlanModule
 
-    lm = as_lm(engine, max_tokens=ANSWER, temperature=0.0)
+    module = PlanModule(make_plan(engine, label), as_lm(engine))
+    _from_threads(threads, lambda message: module(message=message), messages)
 
-    def call(request: Any) -> None:
-        turns = [{"role": turn.role, "content": turn.text} for turn in request.messages]
-        lm(messages=[{"role": "system", "content": request.system}, *turns])
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(call, requests))
+def run_predict(engine: Any, threads: int, label: int, messages: Sequence[str]) -> None:
+    """Each message by a plain `dspy.Predict`, from many threads."""
+    import dspy
+
+    from stillroom.engines import as_lm, quick_adapters
+
+    predict, adapter = make_predict(label), dspy.JSONAdapter()
+    predict.set_lm(as_lm(engine, max_tokens=24, temperature=0.0))
+
+    def call(message: str) -> None:
+        with dspy.context(adapter=adapter):
+            predict(message=message)
+
+    with quick_adapters():
+        _from_threads(threads, call, messages)
+
+
+def make_predict(label: int) -> Any:
+    """The same task as DSPy declares it."""
+    import dspy
+
+    class Sort(dspy.Signature):
+        message: str = dspy.InputField()
+        team: Literal[LABELS] = dspy.OutputField()  # type: ignore[valid-type]
+
+    predict = dspy.Predict(Sort.with_instructions(f"Desk {label}. {RULES}"))
+    predict.demos = [dspy.Example(message=shown, team=answer).with_inputs("message") for shown, answer in DEMOS]
+    return predict
+
+
+def predicted(engine: Any, label: int, messages: Sequence[str]) -> list[Any]:
+    """What `dspy.Predict` sends."""
+    import dspy
+
+    from stillroom.engines import ScriptedEngine, as_lm
+
+    sent: list[Any] = []
+
+    def answer(request: Any) -> str:
+        sent.append(request)
+        return '{"team": "mail"}'
+
+    predict = make_predict(label)
+    predict.set_lm(as_lm(ScriptedEngine(answer), max_tokens=24, temperature=0.0))
+    with dspy.context(adapter=dspy.JSONAdapter()):
+        for message in messages:
+            predict(message=message)
+    return sent
+
+
+def _from_threads(threads: int, call: Callable[[str], Any], messages: Sequence[str]) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(call, messages))
+
+
+# -- the bare batch -------------------------------------------------------------------
 
 
 class Raw:
     """A bare ContinuousBatchingPipeline with the engine's weights, tokens and settings."""
 
     def __init__(self, engine: Any) -> None:
-        from stillroom.engines.local._pipeline import OpenVinoPipeline
+        from stillroom.engines.local._pipeline import OpenVinoPipeline, PipelineSettings
 
-        self._engine, self._numbers = engine, itertools.count(1)
-        made = OpenVinoPipeline(
-            engine._model.folder, engine._words.tokenizer, gigabytes=engine._gigabytes, width=64, device="CPU"
-        )
-        self._pipeline = made._pipeline
+        words, width = engine._words, len(MESSAGES)
+        settings = PipelineSettings(engine._model.folder, words.ends, engine._gigabytes, engine._blocks, width)
+        self._engine, self._pipeline = engine, OpenVinoPipeline(settings, words.tokenizer)
 
-    def ids(self, request: Any) -> tuple[int, ...]:
-        """Tokens of the rendered prompt."""
-        return self._engine._ids(request)
+    def rate(self, requests: Sequence[Any], *, primed: bool = True) -> float:
+        """Calls a second, from chat messages to texts."""
+        began = time.perf_counter()
+        asked = [self._engine._generation(request) for request in requests]
+        if primed:
+            first = self._pipeline.read(asked[0].ids)
+            self._drain([first])
+        handles = [self._pipeline.add(each.ids, each.decoding, "answer") for each in asked]
+        for output in self._drain(handles):
+            self._engine._words.decode(output.ids)
+        return len(requests) / (time.perf_counter() - began)
 
-    def run(self, requests: Sequence[Any]) -> None:
-        """Add all, then step until all are done."""
-        handles = [self._add(request, ANSWER) for request in requests]
-        self._drain()
-        for handle in handles:
-            self._engine._words.decode(handle.read_all()[0].generated_ids)
-
-    def run_primed(self, requests: Sequence[Any]) -> None:
-        """Read the prompt of the first before the others are added."""
-        first = self._add(requests[0], 1)  # a request whose handle is dropped is dropped
-        self._drain()
-        first.read_all()
-        self.run(requests)
-
-    def _add(self, request: Any, limit: int) -> Any:
-        import numpy as np
-        import openvino as ov
-        import openvino_genai as genai
-
-        settings = genai.GenerationConfig(max_new_tokens=limit)
-        settings.stop_token_ids = set(self._engine._words.ends)
-        tokens = ov.Tensor(np.asarray([self.ids(request)], dtype=np.int64))
-        return self._pipeline.add_request(next(self._numbers), tokens, settings)
-
-    def _drain(self) -> None:
-        while self._pipeline.has_non_finished_requests():
+    def _drain(self, handles: Sequence[Any]) -> list[Any]:
+        outputs: dict[int, Any] = {}
+        while len(outputs) < len(handles):
             self._pipeline.step()
+            for place, handle in enumerate(handles):
+                if place not in outputs and (output := handle.output()) is not None:
+                    outputs[place] = output
+        return [outputs[place] for place in range(len(handles))]
+
+
+# -- mixed load -----------------------------------------------------------------------
+
+KINDS = 40  # different requests
+
+
+def mixed_load(engine: Any, count: int) -> dict[str, int]:
+    """Count answers that were lost or were not what the same request gets alone."""
+    requests = [mixed_request(number) for number in range(KINDS)]
+    alone = [essence(engine.complete(request)) for request in requests]
+    rng = random.Random(5)
+    plan = [rng.randrange(KINDS) for _ in range(count)]
+    third = count // 3
+
+    async def by_loop(numbers: Sequence[int]) -> list[Any]:
+        return list(await asyncio.gather(*(engine.acomplete(requests[number]) for number in numbers)))
+
+    with ThreadPoolExecutor(34) as pool:
+        loop = pool.submit(lambda: asyncio.run(by_loop(plan[:third])))
+        threads = [pool.submit(engine.complete, requests[number]) for number in plan[third : 2 * third]]
+        futures = [engine.submit(requests[number]) for number in plan[2 * third :]]
+        futures[0].result()
+        cancelled = sum(future.cancel() for future in futures[::3])
+        pending = wait([*threads, *futures, loop], timeout=600).not_done
+        answers = [*loop.result(), *(future.result() for future in threads)]
+        answers += [None if future.cancelled() else future.result() for future in futures]
+    wrong = sum(
+        answer is not None and essence(answer) != alone[number] for number, answer in zip(plan, answers, strict=True)
+    )
+    return {"asked": count, "different": KINDS, "cancelled": cancelled, "wrong": wrong, "lost": len(pending)}
+
+
+def mixed_request(number: int) -> Any:
+    """Request `number` of a mixture of prefixes, lengths, constraints, sampling and seeds."""
+    from dspy.lm15 import Config, Message, Request
+
+    schema = {
+        "type": "object",
+        "properties": {"team": {"enum": list(LABELS)}, "why": {"type": "string"}},
+        "required": ["team", "why"],
+        "additionalProperties": False,
+    }
+    constraints: tuple[dict[str, Any], ...] = (
+        {},
+        {"extensions": {"regex": "[a-z]{3,9}( [a-z]{3,9}){1,3}"}},
+        {"response_format": {"type": "json_schema", "schema": schema}},
+    )
+    config = Config(
+        max_tokens=1 + number % 7,
+        temperature=0.9 if number % 2 else 0.0,
+        seed=number,
+        logprobs=0,
+        **constraints[number % 3],
+    )
+    system = (None, RULES, RULES * 3, f"Say it plainly. {RULES * 2}")[number % 4]
+    asked = MESSAGES[number] + " Please." * (number % 33)
+    return Request(model="local", messages=(Message.user(asked),), system=system, config=config)
+
+
+def essence(answer: Any) -> tuple[Any, ...]:
+    """All there is of an answer but its id."""
+    logprobs = tuple((token.token_id, token.logprob) for token in answer.logprobs or ())
+    return answer.text, answer.finish_reason, answer.usage.output_tokens, logprobs
 
 
 if __name__ == "__main__":

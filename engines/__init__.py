@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .batch import BatchEngine
-from .bridge import as_lm, unwrap
+from .bridge import as_lm, quick_adapters, unwrap
 from .contract import Engine, Score
 from .http import HttpEngine
 from .local import LocalEngine
@@ -34,6 +34,7 @@ __all__ = [
     "open_session",
     "price_of",
     "price_table",
+    "quick_adapters",
     "served_version",
     "unwrap",
 ]

@@ -1,6 +1,6 @@
 """One readable string for each engine.
 
-    local/qwen2.5-coder-1.5b        a named model, in this process
+    local/qwen2.5-coder-1.5b        a named model, on this machine
     local/path/to/model.gguf        a model file of your own
     http://host:8000/v1#model       an OpenAI-compatible endpoint; https:// likewise
     http/host:8000/model            the same, in short: http://host:8000/v1#model

@@ -1,4 +1,4 @@
-"""Models on this machine, run in this process by OpenVINO GenAI."""
+"""Models on this machine, run by OpenVINO GenAI in processes of their own."""
 
 from .engine import LocalEngine
 

@@ -1,4 +1,4 @@
-"""Which prompts should wait a moment, because another is just reading their beginning.
+"""What the cache holds of each prompt, and which prompts should wait because another is just reading their beginning.
 
 The pipeline keeps the keys and values of blocks of 32 tokens and looks for them once, when a
 request is added. Requests that share a long prefix and are added together therefore all compute it;
@@ -11,6 +11,11 @@ as a request that reads its prompt in pieces has begun it, computed or not. And 
 filled block of a request is found too, but several prompts which go on from it (the next turns of a
 dialogue, say) write into the same memory: here one at a time goes on from such a tail, until it has
 generated a second token and thereby made the block its own.
+
+A third makes reading a matter of equal answers: a prompt of which one token is left to read comes
+out otherwise in its last bits than one of which more are left. What is found must not decide which
+of the two happens, see `Prefixes.ahead`. For the same reason nobody joins who would find the last
+block of a prompt that was just read: it is its own one token later.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["BLOCK", "Claim", "Prefixes", "Prompt", "chain"]
+__all__ = ["BLOCK", "Chain", "Claim", "Prefixes", "Prompt", "chain"]
 
 BLOCK = 32  # tokens in a block of the pipeline's cache on CPU
 
@@ -28,15 +33,29 @@ Tail = tuple[int, tuple[int, ...]]  # the link before a partly filled block, and
 
 
 def chain(ids: Sequence[int]) -> Chain:
-    """Hash each whole block of `ids` together with all that precedes it.
-
-    A block that ends with the last token does not count: the pipeline reads that token again.
-    """
+    """Hash each whole block of `ids` together with all that precedes it."""
     links, link = [], 0
-    for start in range(0, len(ids) - BLOCK, BLOCK):
+    for start in range(0, len(ids) - BLOCK + 1, BLOCK):
         link = hash((link, *ids[start : start + BLOCK]))
         links.append(link)
     return tuple(links)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Tokens and the hashes of their blocks, as far as these may be shared with other prompts."""
+
+    ids: Sequence[int]
+    links: Chain
+
+    @classmethod
+    def of(cls, ids: Sequence[int]) -> Prompt:
+        """Hash `ids`."""
+        return cls(ids, chain(ids))
+
+    def head(self, tokens: int) -> Prompt:
+        """Give the first `tokens`, which must be whole blocks."""
+        return Prompt(self.ids[:tokens], self.links[: tokens // BLOCK])
 
 
 @dataclass(frozen=True)
@@ -48,24 +67,11 @@ class Claim:
     tail: Tail | None
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """Tokens and the hashes of their blocks."""
-
-    ids: Sequence[int]
-    links: Chain
-
-    @classmethod
-    def of(cls, ids: Sequence[int]) -> Prompt:
-        """Hash `ids` once, in the thread that has them."""
-        return cls(ids, chain(ids))
-
-
 class Prefixes:
     """What the cache holds and what is on its way there, as far as one can tell from outside.
 
     Args:
-        capacity: Blocks to remember; an older one counts as forgotten. A wrong guess costs time only.
+        capacity: Blocks to remember; an older one counts as forgotten.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -75,28 +81,53 @@ class Prefixes:
         self._tails: OrderedDict[Tail, None] = OrderedDict()
         self._after: dict[tuple[int, int], set[Tail]] = {}  # by link and first token
         self._taken: set[Tail] = set()
+        self._young: dict[int, Tail | None] = {}  # claims whose second token is yet to come, by identity
+        self._fresh: Counter[Tail] = Counter()  # what they left
 
-    def missing(self, links: Chain) -> Chain:
+    def missing(self, prompt: Prompt) -> Chain:
         """Give the links that would have to be computed."""
-        for index, link in enumerate(links):
+        for index, link in enumerate(prompt.links):
             if link not in self._there:
-                return links[index:]
+                return prompt.links[index:]
         return ()
 
-    def choose(self, waiting: Sequence[Prompt]) -> list[tuple[int, Claim]]:
-        """Choose which of the `waiting` to add now, by index in their order.
+    def unread(self, prompt: Prompt) -> int:
+        """Count the tokens that would have to be read; at least one always is."""
+        return max(1, len(prompt.ids) - BLOCK * (len(prompt.links) - len(self.missing(prompt))))
 
-        Report what becomes of each claim: `arrived`, then `ended`; or `lost`.
+    def must_wait(self, prompt: Prompt) -> bool:
+        """Whether the cache will hold something else for `prompt` after a step or two: a block, or no tail."""
+        missing = self.missing(prompt)
+        if missing and missing[0] in self._coming:
+            return True
+        tail = self._tail(prompt)
+        if tail in self._taken or tail in self._fresh:
+            return True
+        return bool(self._fresh) and self._own_tail(prompt.ids) in self._fresh
+
+    def ahead(self, prompt: Prompt, most: int) -> Prompt | None:
+        """Give the whole blocks that must be read by a request of their own before `prompt` is added; None if none.
+
+        They are read ahead in pieces where more than `most` tokens are unread, so that the pipeline
+        never splits a prompt by itself: it would leave a single token for the end now and then,
+        depending on who else is there. And where all whole blocks of a prompt, once found, leave one
+        token to read, they are always read ahead: the answer is then the same whether they had been
+        found or not.
         """
-        return [(index, self.claim(prompt)) for index, prompt in enumerate(waiting) if not self._must_wait(prompt)]
-
-    def _must_wait(self, prompt: Prompt) -> bool:
-        missing = self.missing(prompt.links)
-        return bool(missing and missing[0] in self._coming) or self._tail(prompt) in self._taken
+        unread = self.unread(prompt)
+        there = len(prompt.ids) - unread
+        one_left = len(prompt.ids) % BLOCK in {0, 1} and bool(self.missing(prompt))
+        if not one_left and unread <= most:
+            return None
+        whole = len(prompt.links) * BLOCK
+        return prompt.head(min(there // BLOCK * BLOCK + most // BLOCK * BLOCK, whole))
 
     def claim(self, prompt: Prompt) -> Claim:
-        """Note that a request with this prompt is added now."""
-        claim = Claim(prompt, self.missing(prompt.links), self._tail(prompt))
+        """Note that a request with this prompt is added now.
+
+        Report what becomes of it: `arrived`, then `ended`; or `lost`.
+        """
+        claim = Claim(prompt, self.missing(prompt), self._tail(prompt))
         self._coming.update(claim.computing)
         if claim.tail is not None:
             self._taken.add(claim.tail)
@@ -105,27 +136,30 @@ class Prefixes:
     def arrived(self, claim: Claim) -> None:
         """Note that the prompt has been read: its blocks can be found from now on."""
         self._computed(claim)
-        for link in claim.prompt.links:
-            self._there[link] = None
-            self._there.move_to_end(link)
-        while len(self._there) > self._capacity:
-            self._there.popitem(last=False)
-        self._leave_tail(claim.prompt.ids)
+        self._keep(claim.prompt.links)
+        tail = self._young[id(claim)] = self._leave_tail(claim.prompt.ids)
+        if tail is not None:
+            self._fresh[tail] += 1
 
     def moved(self, claim: Claim) -> None:
         """Note that a second token was generated: the tails it went on from are no more."""
-        for tail in (claim.tail, self._own_tail(claim.prompt.ids)):
-            if tail is not None:
-                self._drop(tail)
-                self._taken.discard(tail)
+        if id(claim) in self._young:
+            for tail in (claim.tail, self._grown(claim)):
+                if tail is not None:
+                    self._drop(tail)
+                    self._taken.discard(tail)
 
     def ended(self, claim: Claim, output: Sequence[int]) -> None:
         """Note that the request ended with `output`; the last token of it was never read."""
         if len(output) > 1:
             self.moved(claim)
-            self._leave_tail((*claim.prompt.ids, *output[:-1]))
-        elif claim.tail is not None:
-            self._taken.discard(claim.tail)
+            read = (*claim.prompt.ids, *output[:-1])
+            self._keep(chain(read))
+            self._leave_tail(read)
+        elif id(claim) in self._young:
+            self._grown(claim)
+            if claim.tail is not None:
+                self._taken.discard(claim.tail)
 
     def lost(self, claim: Claim) -> None:
         """Note that the request ended before its prompt was read."""
@@ -133,20 +167,36 @@ class Prefixes:
         if claim.tail is not None:
             self._taken.discard(claim.tail)
 
+    def _keep(self, links: Chain) -> None:
+        for link in links:
+            self._there[link] = None
+            self._there.move_to_end(link)
+        while len(self._there) > self._capacity:
+            self._there.popitem(last=False)
+
     def _computed(self, claim: Claim) -> None:
         self._coming.subtract(claim.computing)
         for link in claim.computing:
             if self._coming[link] <= 0:
                 del self._coming[link]
 
-    def _leave_tail(self, ids: Sequence[int]) -> None:
+    def _leave_tail(self, ids: Sequence[int]) -> Tail | None:
         tail = self._own_tail(ids)
-        if tail is None:
-            return
-        self._tails[tail] = None
-        self._after.setdefault((tail[0], tail[1][0]), set()).add(tail)
-        while len(self._tails) > self._capacity:
-            self._drop(next(iter(self._tails)))
+        if tail is not None:
+            self._tails[tail] = None
+            self._after.setdefault((tail[0], tail[1][0]), set()).add(tail)
+            while len(self._tails) > self._capacity:
+                self._drop(next(iter(self._tails)))
+        return tail
+
+    def _grown(self, claim: Claim) -> Tail | None:
+        """Give what a young claim left; others may have left the same."""
+        tail = self._young.pop(id(claim))
+        if tail is not None:
+            self._fresh[tail] -= 1
+            if not self._fresh[tail]:
+                del self._fresh[tail]
+        return tail
 
     @staticmethod
     def _own_tail(ids: Sequence[int]) -> Tail | None:
@@ -156,11 +206,6 @@ class Prefixes:
             return None
         links = chain(ids)
         return (links[-1] if links else 0, tuple(ids[whole:]))
-
-    def forget(self) -> None:
-        """Note that the cache is gone."""
-        for memory in (self._there, self._coming, self._tails, self._after, self._taken):
-            memory.clear()
 
     def _tail(self, prompt: Prompt) -> Tail | None:
         """Find the tail that the prompt goes on from; one that ends where the prompt ends is no danger."""

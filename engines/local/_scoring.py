@@ -13,7 +13,7 @@ pipeline of their own, in which
 
 A block that begins in the prompt and lies wholly inside prompt and continuation is found by whoever
 asks for it once it is there, and neither its scores come back nor that of the token after it. So all
-continuations of a prompt are added before any of them is read (`shared_by`): answers that begin
+continuations of a prompt are added before any of them is read: answers that begin
 alike, as those of one format do, would lose each other's scores otherwise. Who scores the same
 continuation again finds what was given out before, which is kept here.
 """
@@ -25,10 +25,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._batcher import Output
-from ._prefixes import BLOCK, Prompt, chain
+from ._batch import Output
+from ._prefixes import BLOCK, chain
 
-__all__ = ["WAVE", "Echo", "Echoes", "head_of", "shared_by"]
+__all__ = ["WAVE", "Echo", "Echoes", "head_of"]
 
 WAVE = 256  # echoes added at once
 
@@ -45,11 +45,6 @@ class Echo:
 def head_of(prompt: Sequence[int]) -> tuple[int, ...]:
     """Give the part of a prompt that its continuations share: whole blocks, without the last token."""
     return tuple(prompt[: (len(prompt) - 1) // BLOCK * BLOCK])
-
-
-def shared_by(ids: Sequence[int], head: int) -> Prompt:
-    """Give an echo as a prompt that waits for nobody: only its first `head` tokens count as shared."""
-    return Prompt(ids, chain(ids)[: head // BLOCK])
 
 
 class Echoes:

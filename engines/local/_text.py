@@ -39,7 +39,7 @@ class Vocabulary:
                 "a local model must have a chat template, got a file without one",
                 mend="Take an instruction-tuned model, or add tokenizer.chat_template to the GGUF file.",
             )
-        self.encode = lru_cache(maxsize=1024)(self._encode)  # a ledger counts what is then sent
+        self.encode = lru_cache(maxsize=256)(self._encode)  # a ledger counts what is then sent
         known = (self.encode(text) for text in ENDS)
         self.ends = frozenset([self.tokenizer.get_eos_token_id(), *(ids[0] for ids in known if len(ids) == 1)])
         self._bytes: dict[int, bytes] | None = None

@@ -1,4 +1,4 @@
-"""A model on this machine, run in this process by OpenVINO GenAI."""
+"""A model on this machine, run by OpenVINO GenAI in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import uuid
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from stillroom.engines.contract import Engine, Score, outcomes
 from stillroom.errors import BadConfig, EngineBusy, EngineError, EngineRefused
 
-from ._batcher import Batcher, Job, Output
+from ._batch import Output, room_for_answers
 from ._chat import Decoding, decoding_of, prompt_of
 from ._lora import read_lora
-from ._pipeline import OpenVinoPipeline, cache_precision, generation_settings, scoring_settings
-from ._prefixes import BLOCK, Prompt
-from ._scoring import WAVE, Echoes, head_of, shared_by
+from ._pipeline import PipelineSettings, cache_precision
+from ._prefixes import BLOCK
+from ._scoring import WAVE, Echoes, head_of
 from ._text import Vocabulary, cut, tokens_within
 from ._weights import prepared
+from ._worker import Asking, Worker
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalEngine"]
 
 TEXTS, SCORES = "texts", "scores"  # two batches: an echo is wrong beside anything else
-READING = Decoding(
+SCORING = Decoding(
     1, 0.0, None, None, 0, (), logprobs=False, frequency_penalty=0.0, presence_penalty=0.0, constraint=None
 )
 SALTS = range(1000, 40000)  # ordinary tokens; special ones come first or last
@@ -40,23 +42,20 @@ MOST_GIGABYTES = 8
 
 
 class LocalEngine(Engine):
-    """Answer with a GGUF model in this process, all concurrent requests in one continuous batch.
+    """Answer with a GGUF model on this machine, all concurrent requests in one continuous batch.
 
-    Requests that share a beginning (system message, demos) are added to the batch so that it is
-    read once. The first use of a file prepares it in the cache folder (`_weights`); the model is
-    loaded with the first request, by a thread of its own which ends with `close`. Scoring loads it
-    a second time (`_scoring`), with the first score.
+    Requests that share a beginning (system message, demos) are grouped so that it is read once. The
+    first use of a file prepares it in the cache folder (`_weights`); the model is loaded with the first
+    request, by a process of its own (`_child`) which ends with `close` or with this one. Scoring loads
+    it a second time (`_scoring`), with the first score.
 
     Constraints: `response_format`, or `extensions` with a `regex` or an EBNF `grammar`. A JSON
     schema gives the one-line form of `json.dumps`. Log-probabilities are those of the model before
     temperature and constraint, of the chosen tokens only.
 
-    Seeds: `seed` (0 if absent) fixes the random numbers of a request, whatever else is in the batch.
-    What they are applied to is not quite fixed: the width of the batch and what was found in the
-    cache move the last bits, and where two tokens are nearly as likely the texts part. Of 32
-    sentences of 24 tokens by SmolLM2-135M, 32 came out the same from the same batch a second time,
-    reversed, or in a new process; against a batch of one, 22 of them greedily and 12 at temperature
-    0.8 (Qwen2.5-Coder-1.5B: 7 and 3 of 8). What must be repeatable to the letter belongs in a store.
+    Seeds: an answer depends on its request and its `seed` (0 if absent), not on what else is in the
+    batch, in which order it came or what the cache holds; docs/local-engine.md tells what was measured
+    and the cases that are left.
 
     Args:
         path: The GGUF file; architectures llama and qwen2/qwen3.
@@ -108,14 +107,14 @@ class LocalEngine(Engine):
         self._device = device
         self._echoes = Echoes(SALTS, self._blocks)
         self._guard, self._scoring = threading.Lock(), threading.Lock()
-        self._batchers: dict[str, Batcher] = {}
+        self._workers: dict[str, Worker] = {}
         self._closed = False
-        self._end = weakref.finalize(self, _close, self._batchers)
+        self._end = weakref.finalize(self, _close, self._workers)
 
     @property
     def context(self) -> int:
         """Tokens that a request may have, prompt and answer together."""
-        return min(self._model.context, self._blocks * BLOCK)
+        return min(self._model.context, room_for_answers(self._blocks) * BLOCK - 1)
 
     @property
     def _blocks(self) -> int:
@@ -170,14 +169,14 @@ class LocalEngine(Engine):
             return super().count_tokens(request)
 
     def close(self) -> None:
-        """End the worker and give back the model's memory; what has not ended fails with `EngineError`."""
+        """End the processes that hold the model; what has not been answered fails with `EngineError`."""
         with self._guard:
             self._closed = True
         self._end()
 
     # -- requests --------------------------------------------------------------------
 
-    def _generation(self, request: Request) -> Job | EngineRefused:
+    def _generation(self, request: Request) -> Asking | EngineRefused:
         try:
             decoding = decoding_of(request.config)
             ids = self._ids(request)
@@ -185,9 +184,8 @@ class LocalEngine(Engine):
                 raise _too_long(len(ids), self.context)
         except EngineRefused as error:
             return error
-        settings = generation_settings(decoding, min(decoding.max_tokens, self.context - len(ids)), self._words.ends)
-        answer = partial(self._response, decoding, len(ids))
-        return Job(Prompt.of(ids), settings, answer, constraint=decoding.constraint)
+        bounded = replace(decoding, max_tokens=min(decoding.max_tokens, self.context - len(ids)))
+        return Asking(ids, bounded, partial(self._response, decoding, len(ids)))
 
     def _ids(self, request: Request) -> tuple[int, ...]:
         return self._words.encode(self._words.render(prompt_of(request)))
@@ -256,66 +254,66 @@ class LocalEngine(Engine):
     ) -> dict[tuple[tuple[int, ...], str], float]:
         """The log-probabilities that come back; first the prompts are read, then nothing but echoes."""
         heads = {prompt: head_of(prompt) for prompt, _ in pairs}
-        reading = generation_settings(READING, 1, self._words.ends)
-        jobs = [Job(Prompt.of(head), reading, lambda output: None) for head in dict.fromkeys(heads.values()) if head]
-        for future in self._queue(jobs, SCORES):
+        askings = [
+            Asking(head, SCORING, lambda output: None, "reading") for head in dict.fromkeys(heads.values()) if head
+        ]
+        for future in self._queue(askings, SCORES):
             future.result()
-        settings = scoring_settings(self._words.ends)
         echoes = {pair: self._echoes.ask(pair[0], wanted[pair[1]]) for pair in pairs if wanted[pair[1]]}
-        jobs = [
-            Job(shared_by(echo.ids, len(heads[prompt])), settings, partial(self._echoes.read, echo))
+        askings = [  # nobody waits for what continuations have in common beyond the head: each reads it
+            Asking(echo.ids, SCORING, partial(self._echoes.read, echo), "echo", len(heads[prompt]) // BLOCK)
             for (prompt, _), echo in echoes.items()
         ]
-        scores = [future.result() for future in self._queue(jobs, SCORES)]
+        scores = [future.result() for future in self._queue(askings, SCORES)]
         found = {pair: score for pair, score in zip(echoes, scores, strict=True) if score is not None}
         return dict.fromkeys((pair for pair in pairs if pair not in echoes), 0.0) | found
 
     # -- the batch -------------------------------------------------------------------
 
-    def _queue(self, jobs: Sequence[Job | EngineRefused], batch: str = TEXTS) -> list[Future[Any]]:
-        """Queue what is a job and fail what is not."""
-        futures = [job.future if isinstance(job, Job) else Future[Any]() for job in jobs]
-        for job, future in zip(jobs, futures, strict=True):
-            if not isinstance(job, Job):
-                future.set_exception(job)
-        sound = [job for job in jobs if isinstance(job, Job)]
+    def _queue(self, askings: Sequence[Asking | EngineRefused], batch: str = TEXTS) -> list[Future[Any]]:
+        """Send what is sound and fail what is not."""
+        sound = [asking for asking in askings if isinstance(asking, Asking)]
         if sound:
             try:
-                self._batcher(batch).put(sound)
+                self._worker(batch).put(sound)
             except EngineError as error:
-                for job in sound:
-                    job.future.set_exception(error)
-        return futures
+                return [_failed(error) for _ in askings]
+        return [asking.future if isinstance(asking, Asking) else _failed(asking) for asking in askings]
 
-    def _batcher(self, batch: str) -> Batcher:
+    def _worker(self, batch: str) -> Worker:
         with self._guard:
             if self._closed:
                 raise EngineError(f"engine {self.model} is closed")
-            if batch not in self._batchers:
-                width = WAVE if batch == SCORES else self.max_concurrency
-                build = partial(
-                    OpenVinoPipeline,
+            if batch not in self._workers:
+                made_of = PipelineSettings(
                     self._model.folder,
-                    self._words.tokenizer,
-                    gigabytes=self._gigabytes,
-                    width=width,
-                    device=self._device,
+                    self._words.ends,
+                    self._gigabytes,
+                    self._blocks,
+                    WAVE if batch == SCORES else self.max_concurrency,
+                    self._device,
                     exact=batch == SCORES,
                     lora=self._lora,
                 )
-                self._batchers[batch] = Batcher(build, width=width, blocks=self._blocks, name=self.model)
-            return self._batchers[batch]
+                self._workers[batch] = Worker(made_of, name=self.model)
+            return self._workers[batch]
 
     def _discard(self, batch: str) -> None:
         with self._guard:
-            batcher = self._batchers.pop(batch, None)
-        if batcher is not None:
-            batcher.close()
+            worker = self._workers.pop(batch, None)
+        if worker is not None:
+            worker.close()
 
 
-def _close(batchers: dict[str, Batcher]) -> None:
-    for batcher in batchers.values():
-        batcher.close()
+def _close(workers: dict[str, Worker]) -> None:
+    for worker in workers.values():
+        worker.close()
+
+
+def _failed(error: EngineError) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _gigabytes(wanted: float) -> int:

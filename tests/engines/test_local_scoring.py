@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from stillroom.engines.local._batcher import Output
+from stillroom.engines.local._batch import Output
 from stillroom.engines.local._blocks import FACTOR, Affine, as_bytes, unpack_nibbles
 from stillroom.engines.local._lora import read_lora
-from stillroom.engines.local._prefixes import BLOCK, Prompt
-from stillroom.engines.local._scoring import Echoes, head_of, shared_by
+from stillroom.engines.local._prefixes import BLOCK
+from stillroom.engines.local._scoring import Echoes, head_of
 from stillroom.errors import BadConfig, ModelMissing
 
 MODULES = {"model.layers.0.self_attn.q_proj"}
@@ -77,13 +77,6 @@ def test_a_prompt_of_whole_blocks_loses_only_the_first_score() -> None:
     echoes = Echoes(range(500, 600), 100)
     assert echoes.read(echoes.ask(range(BLOCK), (1, 2)), output(-1.0, -2.0, -7.0, -8.0)) == -3.0
     assert echoes.read(echoes.ask(range(BLOCK), (1, 2)), output(-2.5, -7.0, -8.0)) == -3.5
-
-
-def test_an_echo_waits_for_nobody_beyond_its_head() -> None:
-    """What continuations have in common is read by each of them."""
-    whole = Prompt.of(range(3 * BLOCK))
-    assert shared_by(range(3 * BLOCK), BLOCK) == Prompt(range(3 * BLOCK), whole.links[:1])
-    assert shared_by(range(3 * BLOCK), 0).links == ()
 
 
 def test_scores_that_are_nowhere_are_missed() -> None:
