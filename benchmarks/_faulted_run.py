@@ -9,16 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from ._answered import Settings
-from ._faulty_mock import ANSWERED, REFUSAL, Endpoint, endpoint
+from ._faulty_mock import ANSWERED, REFUSAL, ROOT, Endpoint, endpoint
 
 __all__ = ["ROWS", "WINDOW", "Found", "Told", "World", "world"]
 
@@ -26,6 +26,9 @@ ROWS = 300
 WINDOW = 0.2
 """Seconds. An answer that left the endpoint less than so long before a run was ended counts as in flight: the writer
 commits at most 0.02 s after it hears of an answer, and the rest is for it to hear of it on a busy machine."""
+LATE = (
+    0.3  # seconds by which the endpoint may note a request of a process that is dead; another one takes longer to begin
+)
 PATIENCE = 180.0  # seconds until a child that does not end is given up
 
 Told = Mapping[str, Any]
@@ -44,6 +47,7 @@ class Found:
         bad_rows_kept: Accepted rows that are empty, cut off or a refusal.
         finished: Whether it came to its end, after the mend that it asked for where it asked for one.
         resent_in_flight: Requests that were under way or just answered when the run was ended, and were sent again.
+        oldest_resent_s: How long before that end the oldest of their answers had left the endpoint.
         requests: In all.
         seconds: In all.
         note: What else was seen.
@@ -55,6 +59,7 @@ class Found:
     bad_rows_kept: int
     finished: bool
     resent_in_flight: int
+    oldest_resent_s: float
     requests: int
     seconds: float
     note: str = ""
@@ -79,7 +84,7 @@ class World:
         """Run in a child process."""
         command = [sys.executable, "-m", "benchmarks._answered", json.dumps(asdict(settings))]
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT
         )
 
     def end(self, child: subprocess.Popen[str]) -> Told:
@@ -101,9 +106,9 @@ class World:
 
     def kill(self, child: subprocess.Popen[str]) -> None:
         """`kill -9`."""
-        self.ends.append(time.monotonic())
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
+        self.ends.append(time.monotonic())
 
     def wait(self, child: subprocess.Popen[str], more: int) -> None:
         """Until so many more requests are answered, or the child has ended."""
@@ -127,32 +132,33 @@ class World:
         got = {row["id"]: row for row in written(Path(settings.run) / "rows.jsonl")}
         wrong = [key for key, row in got.items() if row != wanted.get(key)]
         bad = sum(_bad(got[key], wanted.get(key)) for key in wrong)
-        twice, in_flight = self._again()
+        twice, in_flight, oldest = self._again()
         ended = finished and told.get("accepted") == len(wanted) and not told["short"]
         if "error" in told:
             note = f"{note} {told['error']}: {told['said']}".strip()
         lost, seconds = len(wanted.keys() - got.keys()), round(time.monotonic() - self.began, 1)
-        return Found(lost, twice, len(wrong) - bad, bad, ended, in_flight, self.asked(), seconds, note)
+        return Found(lost, twice, len(wrong) - bad, bad, ended, in_flight, oldest, self.asked(), seconds, note)
 
-    def _again(self) -> tuple[int, int]:
-        """Requests that were sent again: those that need not have been, and those that were in flight at an end."""
-        answered: dict[str, float] = {}
-        open_since: dict[str, float] = {}
-        counts: Counter[bool] = Counter()
+    def _again(self) -> tuple[int, int, float]:
+        """Requests sent again: those that need not have been, those in flight at an end, and the oldest answer of these."""
+        last: dict[str, tuple[float, float | None]] = {}  # when a request was sent, and when it was answered
+        twice = in_flight = 0
+        oldest = 0.0
         for at, key, what in self.endpoint.lines():
-            if what in ANSWERED:
-                answered[key] = at
-                open_since.pop(key, None)
-            elif what != "asked":
-                open_since.pop(key, None)
+            if what == "asked":
+                sent, answered = last.get(key, (inf, None))
+                ended = next((end for end in self.ends if sent <= end + LATE and end < at), None)
+                if answered is not None and (ended is None or ended - answered >= WINDOW):
+                    twice += 1
+                elif ended is not None:
+                    in_flight += 1
+                    oldest = max(oldest, ended - answered if answered is not None else 0.0)
+                last[key] = (at, None)
+            elif what in ANSWERED:
+                last[key] = (last[key][0], at)
             else:
-                before = answered.pop(key, None)
-                if before is not None:
-                    counts[any(before > end - WINDOW and end < at for end in self.ends)] += 1
-                elif key in open_since:
-                    counts[any(open_since[key] < end < at for end in self.ends)] += 1
-                open_since[key] = at
-        return counts[False], counts[True]
+                last.pop(key, None)  # it failed, and may be tried again
+        return twice, in_flight, round(oldest, 3)
 
 
 @contextmanager

@@ -32,8 +32,9 @@ from typing import Any, NamedTuple
 
 from ._mock import MODEL, run
 
-__all__ = ["ANSWERED", "INTENTS", "OTHER", "REFUSAL", "Endpoint", "Faults", "Line", "endpoint"]
+__all__ = ["ANSWERED", "INTENTS", "OTHER", "REFUSAL", "ROOT", "Endpoint", "Faults", "Line", "endpoint"]
 
+ROOT = Path(__file__).resolve().parents[1]
 OTHER = "another-model"
 REFUSAL = "I'm sorry, but I can't help with that."
 HTML = "<!DOCTYPE html><html><body><h1>Scheduled maintenance</h1></body></html>"
@@ -111,7 +112,7 @@ class Endpoint:
     def start(self) -> None:
         """Serve, at the same port as before."""
         command = [sys.executable, "-m", "benchmarks._faulty_mock", str(self.log), "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
         self.tell()
