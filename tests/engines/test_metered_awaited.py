@@ -11,7 +11,7 @@ import pytest
 from dspy.lm15 import Config, Message, Request, Response, Usage
 
 from stillroom.engines import Engine, Metered, ScriptedEngine
-from stillroom.errors import BudgetExceeded, EngineBusy, RunReadOnly
+from stillroom.errors import BudgetExceeded, EngineBusy, EngineError, RunReadOnly
 from stillroom.ledger import Budget, Ledger
 from stillroom.store import Store
 
@@ -284,4 +284,18 @@ def test_an_answer_that_comes_after_the_run_was_closed_is_an_error(tmp_path: Pat
     store.close()
     with pytest.raises(Exception, match="must be open to record"):
         future.result(20)
+    inner.close()
+
+
+def test_who_submitted_behind_a_cancelled_call_is_told(store: Store):
+    """A future cannot ask again by itself: it holds an engine's error, and the next caller asks anew."""
+    inner = ScriptedEngine(lambda request: "ok", latency=0.1, max_concurrency=1)
+    engine = metered(store, inner)
+    busy = engine.submit(ask("busy"))
+    first, second = engine.submit(ask("x")), engine.submit(ask("x"))
+    assert first.cancel()
+    with pytest.raises(EngineError, match="the call was cancelled"):
+        second.result(20)
+    assert busy.result(20).text == engine.complete(ask("x")).text == "ok"
+    assert store.under_way == {}
     inner.close()
