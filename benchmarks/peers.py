@@ -115,7 +115,7 @@ class Bench:
         if not line:
             last = (said.strip().splitlines() or ["nothing"])[-1]
             return Ran(failed=f"ended with {child.returncode}: {last[:200]}")
-        got = int(told.get("rows_out", told.get("rows", 0)))
+        got = int(told.get("rows_out") or told["rows"])
         if got != rows:
             return Ran(failed=f"gave {got} of {rows} rows")
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
