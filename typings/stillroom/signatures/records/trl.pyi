@@ -1,0 +1,1 @@
+from signatures.records.trl import *
