@@ -158,7 +158,7 @@ def _summed(ran: list[Ran], few: Ran, rows: int, divided: int) -> dict[str, Any]
 
 
 def _ratios(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Ours to the best peer, by each clock, and to the plain client."""
+    """Ours to the best peer, by each clock and by CPU time (how many times ours it takes), and to the plain client."""
     found: dict[str, Any] = {}
     ours = table["ours"]
     peers = {tool: row for tool, row in table.items() if tool in PEERS and "rows_s" in row}
@@ -167,6 +167,9 @@ def _ratios(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         known = best is not None and name in ours
         found[f"best_peer_{name}"] = best
         found[f"times_best_peer_{name}"] = round(ours[name] / peers[best][name], 2) if known and best else None
+    # of what a busy machine leaves to a tool this says nothing, so it holds where rows a second do not
+    cheap = min((row["cpu_ms"] for row in peers.values() if row["cpu_ms"] > 0), default=None)
+    found["cpu_of_cheapest_peer"] = round(cheap / ours["cpu_ms"], 2) if cheap and ours.get("cpu_ms", 0) > 0 else None
     raw = table["raw"]
     found["share_of_raw"] = round(ours["rows_s"] / raw["rows_s"], 3) if "rows_s" in ours and "rows_s" in raw else None
     return found
