@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from stillroom.optimizers import Settings as Settings
     from stillroom.optimizers import Student as Student
     from stillroom.optimizers import compile as compile
-    from stillroom.optimizers import distil as distil
     from stillroom.optimizers import load_program as load_program
     from stillroom.optimizers import load_student as load_student
     from stillroom.optimizers import prove as prove
+    from stillroom.optimizers.distil import distil as distil
     from stillroom.optimizers.sweep import Sweep as Sweep
     from stillroom.optimizers.teleprompt import Compile as Compile
     from stillroom.optimizers.teleprompt import load_module as load_module

@@ -73,8 +73,9 @@ def altered(value: T, **changes: Any) -> T:
     For changes that are known to be right, in what is made for every call: checking the rest
     once more costs more than everything else that is done to it.
     """
-    read, writers = _fields(type(value))
-    made = object.__new__(type(value))
+    kind: Any = type(value)
+    read, writers = _fields(kind)
+    made: T = object.__new__(kind)
     for write, each in zip(writers.values(), read(value), strict=True):
         write(made, each)
     for name, each in changes.items():
