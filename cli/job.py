@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stillroom.release import Override, Purpose
     from stillroom.signatures import Example, Task
 
-__all__ = ["DEFAULT_LM", "Job", "read_job"]
+__all__ = ["DEFAULT_LM", "Job", "read_job", "read_overrides"]
 
 DEFAULT_LM = "local/qwen2.5-coder-1.5b"
 QUICK_LM = "local/smollm2-135m"
@@ -96,7 +96,7 @@ def read_job(args: Namespace) -> Job:
         epochs=_epochs(given, quick),
         real=_real(file),
         purpose=file.purpose,
-        overrides=(*file.overrides, *_overrides(given)),
+        overrides=(*file.overrides, *read_overrides(given.get("override"))),
         prices=price_table(file.prices, f"`prices` of {args.task}"),
     )
 
@@ -156,11 +156,12 @@ def _epochs(given: dict[str, Any], quick: bool) -> int | None:
     return QUICK_EPOCHS if epochs is None and quick else epochs
 
 
-def _overrides(given: dict[str, Any]) -> list[Override]:
+def read_overrides(given: Iterable[str] | None) -> list[Override]:
+    """Read what `--override` was given, as of today."""
     from stillroom.release import Override
 
     today = datetime.now(UTC).date().isoformat()
-    return [Override.parse(text, today) for text in given.get("override") or ()]
+    return [Override.parse(text, today) for text in given or ()]
 
 
 def _real(file: TaskFile) -> tuple[Example, ...]:

@@ -41,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     _prove(verbs)
     _run(verbs)
     _report(verbs)
+    _export(verbs)
     _sweep(verbs)
     _certify(verbs)
     _models(verbs)
@@ -81,7 +82,7 @@ def _lm(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--lm", metavar="MODEL", help=text)
 
 
-def _licences(verb: argparse.ArgumentParser) -> None:
+def _licences(verb: Any) -> None:
     verb.add_argument(
         "--override",
         action="append",
@@ -176,6 +177,35 @@ def _report(verbs: Any) -> None:
     verb.add_argument(
         "--out", type=Path, metavar="FILE", help="where to write (default: report.html in the run folder)"
     )
+
+
+def _export(verbs: Any) -> None:
+    verb = _verb(verbs, "export", "hand the rows of a run over as records, for a trainer or for people", home="export")
+    verb.add_argument("run", metavar="RUN", type=Path, help="a run folder that rows were emitted in")
+    verb.add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
+    names = "sft, chat, pref, rank, unpaired, steps, critique, attr, tool, text, label, verifiable or audit"
+    verb.add_argument("--schema", required=True, metavar="NAME", help=names)
+    text = "trl (default; as its trainers take it), hf (a dataset folder), parquet or jsonl"
+    verb.add_argument("--to", default="trl", metavar="FORM", help=text)
+    text = "what a field of the schema is called in the rows; several become one text; may be given again"
+    verb.add_argument("--column", action="append", metavar="FIELD=COLUMN", help=text)
+    text = "make pref or unpaired of accepted and rejected rows (fields prompt and completion)"
+    verb.add_argument("--rejects", action="store_true", help=text)
+    verb.add_argument(
+        "--per-prompt", type=int, default=1, metavar="N", help="most pairs of a prompt (default: 1; 0: all)"
+    )
+    verb.add_argument(
+        "--rank", default="all", metavar="PAIRS", help="pairs of a ranking: all (default) or best-vs-random"
+    )
+    verb.add_argument("--seed", type=int, metavar="N", help="of the run, for the papers; also of what is drawn")
+    verb.add_argument("--round", type=int, default=0, metavar="N", help="of an iterated recipe (default: 0)")
+    group = verb.add_argument_group("what the records are for, where licences ask")
+    group.add_argument(
+        "--student-family", default="", metavar="NAME", help="family of the model trained, such as llama"
+    )
+    group.add_argument("--commercial", action="store_true", help="the model is commercial")
+    group.add_argument("--publish", action="store_true", help="the records themselves are passed on")
+    _licences(group)
 
 
 def _sweep(verbs: Any) -> None:

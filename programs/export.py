@@ -15,7 +15,7 @@ from stillroom.values import atomic, canonical
 from .flow import Emitted
 from .table import write_table
 
-__all__ = ["read_emitted", "save_emitted", "write_rows"]
+__all__ = ["emitted_lines", "read_emitted", "save_emitted", "write_rows"]
 
 
 def save_emitted(
@@ -50,13 +50,15 @@ def write_rows(emitted: Emitted, folder: Path) -> None:
 
 def read_emitted(path: Path) -> list[EmittedRow]:
     """The rows of a `rows.jsonl` or `rejects.jsonl`."""
+    return list(emitted_lines(path))
+
+
+def emitted_lines(path: Path) -> Iterator[EmittedRow]:
+    """The same, one at a time."""
     with path.open(encoding="utf-8") as file:
-        return [
-            EmittedRow.from_json(
-                {**value["meta"], "values": {key: each for key, each in value.items() if key != "meta"}}
-            )
-            for value in map(json.loads, file)
-        ]
+        for value in map(json.loads, file):
+            fields = {key: each for key, each in value.items() if key != "meta"}
+            yield EmittedRow.from_json({**value["meta"], "values": fields})
 
 
 def _flat(row: EmittedRow) -> dict[str, object]:

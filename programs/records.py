@@ -1,0 +1,174 @@
+"""Hand emitted rows over as records of one schema, if their licences allow it, with a card of what was handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import Any, Literal, TypeAlias, get_args
+
+from stillroom.errors import BadConfig, BadData
+from stillroom.involvement import involvement
+from stillroom.release import Override, Purpose, blocks, ledger, refuse
+from stillroom.rows import EmittedRow
+from stillroom.signatures.records import (
+    TRAINERS,
+    Columns,
+    Record,
+    as_trl,
+    audits,
+    build_all,
+    preferences,
+    schema,
+    trl_schema,
+    unpaired,
+    write_folder,
+    write_jsonl,
+    write_parquet,
+)
+from stillroom.values import pretty, write_atomic
+
+__all__ = ["FORMS", "Form", "HandOver", "Handed", "hand_over"]
+
+Form: TypeAlias = Literal["trl", "hf", "parquet", "jsonl"]
+FORMS: tuple[Form, ...] = get_args(Form)
+Rows: TypeAlias = Callable[[], Iterable[EmittedRow]]
+"""Gives the rows from the start, the same ones each time."""
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """What is made of emitted rows.
+
+    Attributes:
+        schema: Id of the record schema.
+        to: A table as TRL's trainers take it (`trl`), the records as a dataset folder (`hf`), Parquet or JSONL.
+        columns: What fields of the schema are called in the rows.
+        rejects: Whether records are made of rejects too: pairs of accepted and rejected answers for `pref`,
+            wanted and unwanted ones for `unpaired`. `audit` takes them always.
+        per_prompt: Most pairs of one prompt; None for all.
+        rank: Pairs made of a ranking for TRL: `all`, or `best-vs-random`.
+        seed: Of the run; also of what is drawn here.
+        round: Of an iterated recipe.
+
+    Raises:
+        BadConfig: If something does not go together.
+    """
+
+    schema: str
+    to: Form = "trl"
+    columns: Columns = field(default_factory=dict)
+    rejects: bool = False
+    per_prompt: int | None = 1
+    rank: str = "all"
+    seed: int | None = None
+    round: int = 0
+
+    def __post_init__(self) -> None:
+        schema(self.schema)
+        if self.to not in FORMS:
+            raise BadConfig(f"records are handed over as one of {', '.join(FORMS)}, got {self.to!r}")
+        if self.to == "trl":
+            trl_schema(self.schema)
+        if self.rejects and self.schema not in ("pref", "unpaired", "audit"):
+            raise BadConfig(f"rejects make records of pref, unpaired and audit, got {self.schema!r}")
+        if self.per_prompt is not None and self.per_prompt < 1:
+            raise BadConfig(f"pairs per prompt must be at least 1, got {self.per_prompt}")
+        if self.round < 0:
+            raise BadConfig(f"a round is counted from 0, got {self.round}")
+
+    @property
+    def name(self) -> str:
+        """Of the file or folder that is made."""
+        return {"trl": f"{self.schema}-trl", "hf": self.schema}.get(self.to, f"{self.schema}.{self.to}")
+
+    @property
+    def takes_rejects(self) -> bool:
+        """Whether rejects are among its rows."""
+        return self.rejects or self.schema == "audit"
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What was handed over: where it lies, how many records, and the card beside it."""
+
+    path: Path
+    records: int
+    card: dict[str, Any]
+
+
+def hand_over(
+    rows: Rows,
+    rejects: Rows,
+    wish: HandOver,
+    folder: Path,
+    *,
+    purpose: Purpose | None = None,
+    overrides: Sequence[Override] = (),
+) -> Handed:
+    """Write records of emitted rows to `folder`, a few at a time, and a card of where they come from.
+
+    Args:
+        rows: Accepted rows.
+        rejects: All others; read where the wish takes them.
+        wish: What to make of them.
+        folder: Where.
+        purpose: What they are for: to train a model of no known family by default, to be looked at for `audit`.
+        overrides: Who answers for licences that would forbid it; on the card.
+
+    Raises:
+        LicenceForbids: If a licence of a row that is used does not allow it. Nothing is written then.
+        BadConfig: If a dataset folder of that name is there, or rows lack a field.
+        BadData: If a row breaks a rule of the schema, or no record can be made. Nothing is written then.
+    """
+    purpose = purpose or Purpose(train=wish.schema != "audit")
+    used: Rows = (lambda: chain(rows(), rejects())) if wish.takes_rejects else rows
+    entries = ledger(used())
+    refuse(blocks({each.licence: () for each in entries}, purpose, overrides=overrides), "records may be exported")
+    records = _records(rows, rejects, wish)
+    first = next(records, None)
+    if first is None:
+        raise BadData(
+            f"an export must hold records, got none of schema {wish.schema!r}",
+            mend="Was anything emitted? Pairs need a prompt with an accepted and a rejected answer."
+            if wish.takes_rejects
+            else "Was anything emitted?",
+        )
+    path = folder / wish.name
+    count = _write(chain([first], records), wish, path)
+    card = {
+        **asdict(wish),
+        "columns": {name: list(each) for name, each in wish.columns.items()},
+        "records": count,
+        "trainers": list(TRAINERS[trl_schema(wish.schema)]) if wish.to == "trl" else [],
+        "licences": [{name: getattr(each, name) for name in ("model", "licence", "terms", "rows")} for each in entries],
+        "people": asdict(involvement(used())),
+        "purpose": asdict(purpose),
+        "overrides": [asdict(each) for each in overrides],
+    }
+    write_atomic(folder / f"{wish.name}.card.json", pretty(card))
+    return Handed(path, count, card)
+
+
+def _records(rows: Rows, rejects: Rows, wish: HandOver) -> Iterator[Record]:
+    said: dict[str, Any] = {"seed": wish.seed, "round": wish.round}
+    made: Iterator[Record]
+    if wish.schema == "audit":
+        made = audits(chain(rows(), rejects()), **said)
+    elif wish.rejects and wish.schema == "pref":
+        made = preferences(rows(), rejects(), wish.columns, per_prompt=wish.per_prompt, **said)
+    elif wish.rejects:
+        made = unpaired(rows(), rejects(), wish.columns, **said)
+    else:
+        made = build_all(schema(wish.schema), rows(), wish.columns, **said)
+    return as_trl(made, rank=wish.rank, rng=Random(wish.seed or 0)) if wish.to == "trl" else made
+
+
+def _write(records: Iterable[Record], wish: HandOver, path: Path) -> int:
+    if wish.to == "jsonl":
+        return write_jsonl(records, path)
+    if wish.to == "parquet":
+        return write_parquet(records, wish.schema, path)
+    return write_folder(records, trl_schema(wish.schema) if wish.to == "trl" else wish.schema, path)

@@ -1,0 +1,1 @@
+from cli.export import *
