@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 LOCAL = "ray"
 FORMS = f"{LOCAL} (a cluster on this machine for this run), auto, HOST:PORT or ray://HOST:PORT"
+PATIENCE = 10.0  # seconds until somebody must listen at an address
 STORE = 100_000_000  # bytes of Ray's object store on this machine: letters are small and pass through at once
 
 _guard = threading.Lock()
@@ -72,6 +74,7 @@ class Cluster:
                     mend=f"Write {LOCAL!r} to work on the one that it is connected to.",
                 )
             return
+        _reach(self.where)
         settings: dict[str, Any] = {"address": self.where}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if self.where == LOCAL:
@@ -91,10 +94,7 @@ class Cluster:
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **settings)
         except (ConnectionError, TimeoutError) as error:
-            raise EngineBusy(
-                f"a Ray cluster must answer at {self.where}, got {last_line(error)}",
-                mend=f"Start one there with `ray start --head`, or write {LOCAL!r} for one on this machine.",
-            ) from error
+            raise _silent(self.where, error) from error
         except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
             raise EngineRefused(
                 f"the Ray cluster {self.where} must take this process, got {last_line(error)}",
@@ -184,6 +184,24 @@ def join(where: str) -> Cluster:
             _held.append(cluster)
         _held[0].users += 1
         return _held[0]
+
+
+def _reach(where: str) -> None:
+    """See that somebody listens there: Ray itself tries for minutes, and aloud. Raises `EngineBusy`."""
+    host, _, port = where.removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise _silent(where, error) from error
+
+
+def _silent(where: str, error: Exception) -> EngineBusy:
+    return EngineBusy(
+        f"a Ray cluster must answer at {where}, got {last_line(error)}",
+        mend=f"Start one there with `ray start --head`, or write {LOCAL!r} for one on this machine.",
+    )
 
 
 def last_line(error: BaseException) -> str:

@@ -22,8 +22,9 @@ def read(mail: bytes) -> Any:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """What is told of an error."""
-    told: dict[str, Any] = {"error": type(error).__name__, "rule": str(error)}
+    """What is told of an error: the name by which users may catch it, if it is one of ours."""
+    public = (kind.__name__ for kind in type(error).__mro__ if kind.__module__ == stillroom.errors.__name__)
+    told: dict[str, Any] = {"error": next(public, type(error).__name__), "rule": str(error)}
     for name in ("mend", "retry_after", "unanswered_tries"):
         if getattr(error, name, None):
             told[name] = getattr(error, name)

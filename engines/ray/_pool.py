@@ -13,12 +13,12 @@ from typing import Any
 
 from stillroom.engines.contract import Engine
 from stillroom.engines.http import closed
-from stillroom.errors import BadConfig, BadInput, EngineBusy, EngineError, EngineRefused, StillroomError
+from stillroom.errors import BadConfig, BadInput, EngineBusy, EngineError, StillroomError
 
 from ._cluster import Cluster, last_line
-from ._mail import failure, raised, read
-from ._seat import Letter, Node, Seat, answered
-from ._worker import Worker
+from ._mail import failure, raised
+from ._opening import begun, opened, seated
+from ._seat import Letter, Node, Seat
 
 __all__ = ["Pool"]
 
@@ -140,66 +140,18 @@ class Pool:
     # -- machines ------------------------------------------------------------------------
 
     async def _open(self) -> list[dict[str, Any]]:
-        nodes = await asyncio.to_thread(self._cluster.nodes)
-        begun = {node: asyncio.create_task(self._begun(node)) for node in nodes.values()}
-        opening: list[asyncio.Task[Seat]] = []
-        try:
-            if begun:
-                await asyncio.wait(begun.values(), timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.wait(begun.values(), timeout=GRACE)
-            ready = {node: task.result() for node, task in begun.items() if task.done()}
-            if not ready:
-                raise EngineBusy(
-                    f"a machine of the Ray cluster {self._cluster.where} must have a processor free, got none within {self._patience:.0f} s",
-                    mend="Wait for others to be done, add a machine, or start nodes with --num-cpus of at least 1.",
-                )
-            opening = [asyncio.create_task(self._opened(node, actor)) for node, actor in ready.items()]
-            seats = await asyncio.gather(*opening)
-            _check_models(seats)
-        except BaseException:
-            for task in (*begun.values(), *opening):
-                task.cancel()
-            for task in begun.values():
-                if task.done() and not task.cancelled() and task.exception() is None:
-                    self._cluster.end(task.result())
-            raise
+        seats, late = await opened(self._cluster, self._opener, self._patience, GRACE)
         self._model = str(seats[0].facts["model"])
         for seat in seats:
             self._begin(seat.node, _at_once(seat))
-        for node in begun.keys() - ready.keys():  # their processors are taken; they join when one is free
-            self._begin(node, self._seated(node, begun[node]))
+        for node, start in late.items():  # their processors are taken; they join when one is free
+            self._begin(node, self._seated(node, start))
         self._watching = asyncio.create_task(self._watch())
         return [seat.facts for seat in seats]
 
-    async def _begun(self, node: Node) -> Any:
-        """The handle of a worker on `node`, once it runs."""
-        actor = self._cluster.actor(Worker, node)
-        try:
-            await answered(actor.here.remote())
-        except BaseException as error:
-            self._cluster.end(actor)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise EngineRefused(
-                f"on {node.name}: a worker must start, got {last_line(error)}",
-                mend="stillroom and Ray must be installed there as they are here.",
-            ) from error
-        return actor
-
-    async def _opened(self, node: Node, actor: Any) -> Seat:
-        """The worker `actor` with its engine open. Raises what keeps it from that."""
-        try:
-            told = read(await answered(actor.open.remote(self._opener)))
-            if "failure" in told:
-                raise raised(told["failure"], node.name)
-        except BaseException:
-            self._cluster.end(actor)
-            raise
-        return Seat(node, actor, told["facts"])
-
     async def _seated(self, node: Node, begun: Awaitable[Any]) -> Seat:
         """A machine that came later: it must have the model of the others."""
-        seat = await self._opened(node, await begun)
+        seat = await seated(self._cluster, node, await begun, self._opener)
         if seat.facts["model"] != self._model:
             self._cluster.end(seat.actor)
             raise BadConfig(f"the model must be {self._model}, got {seat.facts['model']}")
@@ -274,7 +226,7 @@ class Pool:
             self._serving[gone].cancel()
         for key in nodes.keys() - self._serving.keys():
             if self._falls[key] < LOSSES:
-                self._begin(nodes[key], self._seated(nodes[key], self._begun(nodes[key])))
+                self._begin(nodes[key], self._seated(nodes[key], begun(self._cluster, nodes[key])))
 
     def _fail(self, error: EngineError) -> None:
         letters, self._posted = self._posted, deque()
@@ -287,16 +239,6 @@ class Pool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail(EngineError("the engine was closed"))
-
-
-def _check_models(seats: list[Seat]) -> None:
-    models = {seat.facts["model"]: seat.node.name for seat in seats}
-    if len(models) > 1:
-        named = ", ".join(f"{model} on {node}" for model, node in sorted(models.items()))
-        raise BadConfig(
-            f"all machines of the Ray cluster must have the same model, got {named}",
-            mend="Put the same file on each: `stillroom models verify NAME` tells the digest.",
-        )
 
 
 def _from(node: Node, letter: Letter) -> Any:

@@ -18,6 +18,7 @@ from dspy.lm15 import Config, FunctionTool, Message, Request, Response, TokenLog
 from fake_ray import NODE, FakeCluster
 
 from stillroom.engines import Engine, Score, ScriptedEngine, open_engine
+from stillroom.engines.http import Unanswered
 from stillroom.engines.ray import RayEngine, _pool
 from stillroom.engines.ray import engine as ray_engine
 from stillroom.engines.ray._mail import failure, raised, read, write
@@ -278,6 +279,19 @@ def test_an_engine_that_cannot_be_opened_somewhere_is_told_with_its_machine(clus
     assert cluster.left == 1
 
 
+def test_a_machine_that_dies_while_it_is_opened_is_none(cluster, opened):
+    """The others are opened; only what fails on a machine that stands is a failure."""
+
+    def opener() -> Engine:
+        if NODE.get() == "b":
+            cluster.kill("b")
+        return Scripted()
+
+    engine = opened(opener)
+    assert engine.copies == 1
+    assert engine.complete(ask("first")).text == "so first"
+
+
 def test_a_cluster_without_processors_is_told(cluster, opened):
     """Nothing waits for ever."""
     cluster.busy |= {"a", "b"}
@@ -367,6 +381,11 @@ def test_errors_cross_as_what_they_are(error: Exception):
     """By name and message, never as code."""
     back = raised(read(write(failure(error))))
     assert (type(back), str(back)) == (type(error), str(error))
+
+
+def test_an_error_of_an_engine_crosses_as_the_public_one_that_it_is():
+    """A user catches `EngineBusy`, not what an engine has made of it for itself."""
+    assert type(raised(failure(Unanswered("cut off")))) is EngineBusy
 
 
 def test_an_error_that_is_not_ours_crosses_as_its_message():
