@@ -20,6 +20,7 @@ from stillroom.signatures.records import (
     as_trl,
     audits,
     build_all,
+    check_rank,
     preferences,
     schema,
     trl_schema,
@@ -68,6 +69,7 @@ class HandOver:
 
     def __post_init__(self) -> None:
         schema(self.schema)
+        check_rank(self.rank)
         if self.to not in FORMS:
             raise BadConfig(f"records are handed over as one of {', '.join(FORMS)}, got {self.to!r}")
         if self.to == "trl":

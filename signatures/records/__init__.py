@@ -26,7 +26,7 @@ from .schemas import (
     Verifiable,
     schema,
 )
-from .trl import TRAINERS, as_sft, as_trl, attribute_text, best_vs_random, pairs, trl_schema
+from .trl import TRAINERS, as_sft, as_trl, attribute_text, best_vs_random, check_rank, pairs, trl_schema
 
 __all__ = [
     "SCHEMAS",
@@ -57,6 +57,7 @@ __all__ = [
     "best_vs_random",
     "build",
     "build_all",
+    "check_rank",
     "features",
     "meta_of",
     "pairs",

@@ -16,7 +16,7 @@ from stillroom.errors import BadConfig
 
 from .schemas import Attr, Critique, Pref, Rank, Record, Response, Sft
 
-__all__ = ["TRAINERS", "as_sft", "as_trl", "attribute_text", "best_vs_random", "pairs", "trl_schema"]
+__all__ = ["TRAINERS", "as_sft", "as_trl", "attribute_text", "best_vs_random", "check_rank", "pairs", "trl_schema"]
 
 TRAINERS: dict[str, tuple[str, ...]] = {
     "sft": ("SFTTrainer",),
@@ -63,8 +63,7 @@ def as_trl(records: Iterable[Record], *, rank: str = "all", rng: Random | None =
     Raises:
         BadConfig: If a schema does not train, or `rank` is neither.
     """
-    if rank not in ("all", "best-vs-random"):
-        raise BadConfig(f"pairs of a ranking are 'all' or 'best-vs-random', got {rank!r}")
+    check_rank(rank)
     rng = rng or Random(0)
     for record in records:
         match record:
@@ -75,6 +74,12 @@ def as_trl(records: Iterable[Record], *, rank: str = "all", rng: Random | None =
             case _:
                 trl_schema(record.schema_id)
                 yield record
+
+
+def check_rank(rank: str) -> None:
+    """See that pairs of a ranking are called by a name there is. Raises BadConfig if not."""
+    if rank not in ("all", "best-vs-random"):
+        raise BadConfig(f"pairs of a ranking are 'all' or 'best-vs-random', got {rank!r}")
 
 
 def pairs(record: Rank) -> list[Pref]:

@@ -92,7 +92,7 @@ def test_people_are_told(cli, run: Path, tmp_path: Path):
         (("--schema", "sft", "--column", "prompt=question"), "none called question"),
         (("--schema", "pref", "--rejects", "--per-prompt", "-1", *COLUMNS), "at least 1, got -1"),
         (("--schema", "sft", "--round", "-1", *COLUMNS), "counted from 0, got -1"),
-        (("--schema", "rank", "--rank", "some"), "'all' or 'best-vs-random', got 'some'"),
+        (("--schema", "rank", "--to", "jsonl", "--rank", "some"), "'all' or 'best-vs-random', got 'some'"),
     ],
 )
 def test_what_cannot_work_is_refused(cli, run: Path, tmp_path: Path, options: tuple, rule: str):
