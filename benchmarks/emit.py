@@ -6,7 +6,7 @@ The endpoint is a mock in a second process that answers after 20 ms. For one-ste
 text, one-step JSON and chains of three steps, at 50, 200 and 500 rows under way,
 rows go through a flow: rendered, asked, read, recorded, committed; and requests of
 the same size through a client that does nothing but send and parse. The two take
-turns, and the medians are compared. CPU is that of all threads of this process;
+turns, both on uvloop where it is installed, and the medians are compared. CPU is that of all threads of this process;
 peak memory is that of child processes that emit few rows and many.
 
 `--calls` leaves the flow out and measures its foundation: `Metered.acomplete` on
