@@ -40,7 +40,8 @@ def open_desk(job: Job, screen: Screen, lm: str, *, reach: bool = True) -> Itera
     if job.run.exists():  # a run that cannot be used is found before a model is loaded
         with Store(job.run):
             pass
-    inner = open_engine(lm, **({"licence": job.lm_licence} if job.lm_licence else {}))
+    told = {"licence": job.lm_licence, "on": job.on if reach else None}
+    inner = open_engine(lm, **{name: value for name, value in told.items() if value})
     try:
         inner.prices = job.prices
         check = getattr(inner, "check", None)

@@ -38,6 +38,7 @@ class Job:
         run: The run folder.
         lm: The model that was asked for by option, or `None`.
         file_lm: The model that the task file names, or `None`.
+        on: The Ray cluster whose machines are asked, or `None` for this process.
         lm_licence: The licence of its weights, where the user declares it.
         prompt_lm: The model that writes proposals; `None` for the same.
         budget: Limits of each phase.
@@ -56,6 +57,7 @@ class Job:
     run: Path
     lm: str | None
     file_lm: str | None
+    on: str | None
     lm_licence: str | None
     prompt_lm: str | None
     budget: Budget
@@ -86,6 +88,7 @@ def read_job(args: Namespace) -> Job:
         run=args.run or Path("runs") / (f"{file.task.name}-quick" if quick else file.task.name),
         lm=given.get("lm") or (QUICK_LM if quick else None),
         file_lm=file.lm,
+        on=given.get("on"),
         lm_licence=given.get("lm_licence") or file.lm_licence,
         prompt_lm=given.get("prompt_lm") or file.prompt_lm,
         budget=_budget(file, given),

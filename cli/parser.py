@@ -82,6 +82,11 @@ def _lm(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--lm", metavar="MODEL", help=text)
 
 
+def _on(verb: argparse.ArgumentParser) -> None:
+    text = "ask from the machines of a Ray cluster: ray (one on this machine, for this command), auto, HOST:PORT or ray://HOST:PORT"
+    verb.add_argument("--on", metavar="CLUSTER", help=text)
+
+
 def _licences(verb: Any) -> None:
     verb.add_argument(
         "--override",
@@ -135,19 +140,19 @@ def _epochs(verb: argparse.ArgumentParser) -> None:
 
 def _compile(verbs: Any) -> None:
     verb = _task_verb(verbs, "compile", "search the best program for a task; keep the baseline unless one is better")
-    for add in (_lm, _search, _seed, _budget):
+    for add in (_lm, _on, _search, _seed, _budget):
         add(verb)
 
 
 def _emit(verbs: Any) -> None:
     verb = _task_verb(verbs, "emit", "write new rows with a compiled program; keep those that pass every gate")
-    for add in (_lm, _lm_licence, _licences, _recipe, _seed, _budget):
+    for add in (_lm, _on, _lm_licence, _licences, _recipe, _seed, _budget):
         add(verb)
 
 
 def _retry(verbs: Any) -> None:
     verb = _task_verb(verbs, "retry", "emit once more what failed calls and answers that did not parse have cost")
-    for add in (_lm, _lm_licence, _licences, _recipe, _seed, _budget):
+    for add in (_lm, _on, _lm_licence, _licences, _recipe, _seed, _budget):
         add(verb)
 
 
@@ -160,13 +165,13 @@ def _distil(verbs: Any) -> None:
 
 def _prove(verbs: Any) -> None:
     verb = _task_verb(verbs, "prove", "score baseline, program and students on rows that nobody has seen")
-    for add in (_lm, _students, _budget):
+    for add in (_lm, _on, _students, _budget):
         add(verb)
 
 
 def _run(verbs: Any) -> None:
     verb = _task_verb(verbs, "run", "compile, emit, distil, prove and report, one after the other")
-    for add in (_lm, _lm_licence, _licences, _search, _recipe, _students, _epochs, _seed, _budget):
+    for add in (_lm, _on, _lm_licence, _licences, _search, _recipe, _students, _epochs, _seed, _budget):
         add(verb)
     verb.add_argument("--quick", action="store_true", help="the small model, few trials and few rows")
 
