@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 
-from stillroom.engines import Metered, as_lm, unwrap
+from stillroom.engines import Metered, as_lm, quick_adapters, unwrap
 from stillroom.errors import BadConfig, BudgetExceeded, StillroomError
 from stillroom.signatures import Example, Task
 
@@ -122,6 +122,7 @@ def run_peer(name: str, task: Task, setting: Setting, engine: Metered, prompt_en
     try:
         with (
             quiet(),
+            quick_adapters(),
             dspy.context(
                 lm=lm,
                 adapter=setting.adapter,

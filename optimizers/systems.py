@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stillroom.engines import Engine, Metered, as_lm, unwrap
+from stillroom.engines import Engine, Metered, as_lm, quick_adapters, unwrap
 from stillroom.errors import BadConfig
 from stillroom.evals import Metric
 from stillroom.ledger import Ledger, Spent
@@ -168,7 +168,7 @@ def answers(system: ModuleSystem, metric: Metric, examples: Sequence[Example], e
         return judge(metric, example, plain_outputs(found, tuple(example.outputs)))
 
     workers = max(1, min(engine.max_concurrency, len(examples)))
-    with ThreadPoolExecutor(workers) as pool:  # leaving it waits for all
+    with quick_adapters(), ThreadPoolExecutor(workers) as pool:  # leaving it waits for all
         futures = [pool.submit(answer, example) for example in examples]
     return [future.result() for future in futures]
 

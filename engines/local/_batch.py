@@ -269,7 +269,8 @@ class Batch:
         self._leaving += unwanted
 
     def _admit(self, pipeline: Pipeline) -> None:
-        room = _Room(self._width - len(self._active), PIECE)
+        places = self._width - len(self._active)
+        room = _Room(places, PIECE + places)
         if not room.open:
             return
         for job in islice(self._waiting.candidates(), PATIENCE * self._width):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "main", "serve"]
 
 MESSAGES = 64  # heard between two steps, at most
-MOMENT = 0.002  # seconds; a step of the smallest model takes five times as long
+PATIENCE = 0.25  # of the time a step takes
 
 Check = Callable[[Constraint], str | None]
 
@@ -97,24 +98,43 @@ class _Model:
 
 def serve(connection: Connection[Any, Any], batch: Batch, check: Check) -> None:
     """Hear, take a turn, tell; raises `EOFError` or `OSError` when nobody is there any more."""
-    answered = 0
+    answered, took = 0, 0.0
     while True:
-        _linger(connection, answered)
-        ended = _hear(connection, batch, check)
+        ended = _hear(connection, batch, check, answered, took * PATIENCE)
+        began = time.monotonic()
         if batch.busy:
             ended += batch.turn()
+        took = time.monotonic() - began
         if ended:
             connection.send(ended)
-        answered = len(ended) if batch.busy else 0
+        answered = len(ended)
 
 
-def _hear(connection: Connection[Any, Any], batch: Batch, check: Check) -> list[Ended]:
-    """Take in what was said; waits for it if there is nothing else to do. Gives what need not wait for a turn."""
+def _hear(connection: Connection[Any, Any], batch: Batch, check: Check, expected: int, patience: float) -> list[Ended]:
+    """Take in what was said, and wait for it if there is nothing else to do.
+
+    Callers who were all answered with one step ask again one after the other: where the batch is empty,
+    a step with the first of them alone would keep the others waiting for longer than `patience` seconds.
+
+    Args:
+        connection: Where it is said.
+        batch: What is asked is put there.
+        check: Says what is wrong with a constraint.
+        expected: How many are likely to be asked, since so many were just answered.
+        patience: For how long they are waited for.
+
+    Returns:
+        What need not wait for a turn.
+    """
     refused: list[Ended] = []
+    idle, until, heard = not batch.busy, time.monotonic() + patience, 0
     for _ in range(MESSAGES):
-        if not connection.poll(None if not batch.busy and not refused else 0):
+        nothing = not batch.busy and not refused
+        left = max(0.0, until - time.monotonic()) if idle and heard < expected else 0.0
+        if not connection.poll(None if nothing else left):
             break
         for said in connection.recv():
+            heard += isinstance(said, Asked)
             if not isinstance(said, Asked):
                 batch.drop(said)
             elif said.decoding.constraint is not None and (wrong := check(said.decoding.constraint)):
@@ -128,9 +148,3 @@ def _hear(connection: Connection[Any, Any], batch: Batch, check: Check) -> list[
 def _job(asked: Asked) -> Job:
     prompt = Prompt(asked.ids, chain(asked.ids)[: asked.shared])
     return Job(asked.number, prompt, asked.decoding, asked.decoding.max_tokens, asked.kind)
-
-
-def _linger(connection: Connection[Any, Any], answered: int) -> None:
-    """Give callers that were just answered a moment to send their next request with this step, not the one after."""
-    if answered:
-        connection.poll(MOMENT)

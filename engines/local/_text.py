@@ -33,7 +33,8 @@ class Vocabulary:
         import openvino_genai as genai
 
         with kept_signal_stack():
-            self.tokenizer: Any = genai.Tokenizer(folder)
+            # with more threads they would wait for each other, and for those of the model
+            self.tokenizer: Any = genai.Tokenizer(folder, INFERENCE_NUM_THREADS=1)
         if not self.tokenizer.chat_template:
             raise BadConfig(
                 "a local model must have a chat template, got a file without one",

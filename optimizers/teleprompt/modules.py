@@ -15,7 +15,7 @@ from typing import Any, Literal
 import dspy
 from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError, LMError
 
-from stillroom.engines import Session, unwrap
+from stillroom.engines import Session, quick_adapters, unwrap
 from stillroom.errors import BadConfig, EngineRefused, StillroomError
 from stillroom.optimizers.confirm import keep_fresh
 from stillroom.optimizers.subject import Candidate, Choice, Part, Step
@@ -196,7 +196,7 @@ class ModuleSubject:
         if not examples:
             return []
         threads = min(THREADS, self.meters.max_concurrency, len(examples))
-        with ThreadPoolExecutor(threads, thread_name_prefix="stillroom-row") as pool:
+        with quick_adapters(), ThreadPoolExecutor(threads, thread_name_prefix="stillroom-row") as pool:
             futures = [
                 pool.submit(contextvars.copy_context().run, self._answer, program, example) for example in examples
             ]

@@ -21,7 +21,7 @@ import pytest
 
 from stillroom.engines.local._batch import Batch, Failure, Output
 from stillroom.engines.local._chat import Constraint, Decoding
-from stillroom.engines.local._child import Asked, serve
+from stillroom.engines.local._child import Asked, _hear, serve
 from stillroom.engines.local._worker import Asking, Worker
 from stillroom.errors import EngineError, EngineRefused
 
@@ -343,6 +343,29 @@ def test_a_dropped_number_is_passed_on(served: tuple[Any, Counted]) -> None:
     ours.send([Asked(8, array("i", [5]), GREEDY)])
     heard(ours, 1)
     assert batch.dropped == [7]
+
+
+def test_an_empty_batch_waits_for_all_who_were_just_answered() -> None:
+    """They ask again one after the other; a step with the first alone would keep the others waiting."""
+    ours, theirs = Pipe()
+    batch = Counted()
+    first, second = (Asked(number, array("i", [number]), GREEDY) for number in (1, 2))
+    ours.send([first])
+    later = threading.Timer(0.2, ours.send, [[second]])
+    later.start()
+    assert _hear(theirs, batch, lambda constraint: None, 2, 600.0) == []
+    assert sorted(batch.waiting) == [1, 2]
+    later.join()
+
+
+def test_nobody_waits_for_more_than_were_answered_nor_while_there_is_something_to_do() -> None:
+    """The patience of ten minutes is not used."""
+    ours, theirs = Pipe()
+    batch = Counted()
+    for number, expected in ((1, 1), (2, 5)):  # at the second, the first is still to be answered
+        ours.send([Asked(number, array("i", [number]), GREEDY)])
+        _hear(theirs, batch, lambda constraint: None, expected, 600.0)
+    assert sorted(batch.waiting) == [1, 2]
 
 
 def test_thousands_wait_in_one_process(begin: Callable[..., Worker]) -> None:
