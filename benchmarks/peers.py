@@ -48,6 +48,7 @@ PEERS: Mapping[str, str] = {  # by environment
 SCENARIOS = {"text": 1, "json": 1, "chain3": 3}  # and their requests for each row
 TIMES = 4.0  # as fast as the best peer
 FEW = 200
+SENT = 0.9  # of the requests that a scenario has; answers of the endpoint may be equal, and so may then be requests
 FIELD = re.compile(r"(\w+)=(\S+)")
 
 
@@ -77,8 +78,9 @@ class Bench:
             (Path(folder) / "work").mkdir()
             ran = self._timed(self._command(tool, scenario, rows, at_once, folder), rows, folder)
         sent = _asked(self.port, "/stats")["total"]
-        if not ran.failed and sent < rows * SCENARIOS[scenario] * (1 if tool != "raw" else 1 / SCENARIOS[scenario]):
-            return Ran(failed=f"sent {sent} requests for {rows} rows of {SCENARIOS[scenario]} steps")
+        steps = 1 if tool == "raw" else SCENARIOS[scenario]  # the plain client sends one request a row
+        if not ran.failed and sent < SENT * rows * steps:
+            return Ran(failed=f"sent {sent} requests for {rows} rows of {steps} steps")
         return ran
 
     def _command(self, tool: str, scenario: str, rows: int, at_once: int, folder: str) -> list[str]:
