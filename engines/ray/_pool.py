@@ -1,4 +1,4 @@
-"""One worker on each machine of a cluster, as machines come and go; each letter to the one with least to do."""
+"""One worker on each machine of a cluster, as machines come and go; letters to those with little to do."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Pool:
             raise
 
     def post(self, letter: Letter) -> None:
-        """Send a letter to the machine with the least to do. Raises `EngineRefused` once closed."""
+        """Send a letter to a machine that has little to do. Raises `EngineRefused` once closed."""
         with self._guard:
             if self._closed:
                 raise closed()
@@ -122,9 +122,21 @@ class Pool:
             if not self._seats:
                 self._posted.appendleft(letter)  # dealt when a machine comes
                 return
-            seat = min(self._seats.values(), key=lambda seat: len(seat.letters))
             if not letter.future.cancelled():
-                seat.post(next(self._numbers), letter)
+                self._seat_for(letter).post(next(self._numbers), letter)
+
+    def _seat_for(self, letter: Letter) -> Seat:
+        """The machine with the least to do; of those with little more, one that has just got a letter of the same group.
+
+        What requests have in common at their beginning (demos) is read once where they come together. What a
+        machine may have more to do than another is a quarter of what its engine has under way; none is idle.
+        """
+        least = min(self._seats.values(), key=_load)
+        if not least.letters:
+            return least
+        most = _load(least) + least.facts["max_concurrency"] // 4
+        near = [seat for seat in self._seats.values() if seat.group == letter.group and _load(seat) <= most]
+        return min(near, key=_load, default=least)
 
     async def _drop(self, letter: Letter) -> None:
         if letter.place is not None:
@@ -239,6 +251,10 @@ class Pool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail(EngineError("the engine was closed"))
+
+
+def _load(seat: Seat) -> int:
+    return len(seat.letters)
 
 
 def _from(node: Node, letter: Letter) -> Any:

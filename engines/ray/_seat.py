@@ -51,6 +51,7 @@ class Letter:
     Attributes:
         what: What a `Worker` is to do: complete, score or check.
         value: With what, as a JSON value.
+        group: What is the same for letters that are best done by one machine, one after the other.
         take: Makes the result of the answer, which is a JSON value, and of the number of `losses`.
         losses: How many machines were lost with it.
         place: The seat it is at and its number there, while it is under way.
@@ -58,6 +59,7 @@ class Letter:
 
     what: str
     value: Any
+    group: int = 0
     take: Callable[[Any, int], Any] = lambda value, losses: value
     future: Future[Any] = field(default_factory=Future)
     losses: int = 0
@@ -87,18 +89,20 @@ class Seat:
     Attributes:
         letters: What is under way, by number.
         answered: How many letters were answered.
+        group: That of the last letter it got.
     """
 
     def __init__(self, node: Node, actor: Any, facts: dict[str, Any]) -> None:
         self.node, self.actor, self.facts = node, actor, facts
         self.letters: dict[int, Letter] = {}
-        self.answered = 0
+        self.answered = self.group = 0
         self._outbox: list[tuple[int, str, Any]] = []
         self._some = asyncio.Event()
 
     def post(self, number: int, letter: Letter) -> None:
         """Put a letter into the next mail."""
         self.letters[number] = letter
+        self.group = letter.group
         letter.place = (self, number)
         self._send(number, letter.what, letter.value)
 

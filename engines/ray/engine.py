@@ -81,8 +81,8 @@ class RayEngine(Engine):
         return f"RayEngine({self.model!r})"
 
     def submit(self, request: Request) -> Future[Response]:
-        """Send `request` to the machine with the least to do. Cancelling the future stops the work there."""
-        letter = Letter("complete", _value(request), self._take)
+        """Send `request` to a machine that has little to do. Cancelling the future stops the work there."""
+        letter = Letter("complete", _value(request), _group(request), self._take)
         try:
             if self._served is not None:
                 self._served.hold()
@@ -104,7 +104,7 @@ class RayEngine(Engine):
             raise NotImplementedError(f"{self.model} cannot score given continuations")
         width = max(1, -(-len(requests) // self.copies))
         shares = [requests[start : start + width] for start in range(0, len(requests), width)]
-        letters = [Letter("score", _scoring(share, continuations), _scored) for share in shares]
+        letters = [Letter("score", _scoring(share, continuations), take=_scored) for share in shares]
         for letter in letters:
             self._pool.post(letter)
         found: list[list[Score] | EngineError] = []
@@ -153,6 +153,11 @@ def _value(request: Request) -> Any:
     from dspy._vendor.lm15.serde import request_to_dict
 
     return request_to_dict(request)
+
+
+def _group(request: Request) -> int:
+    """The same for requests that differ in their last message alone."""
+    return hash((str(request.system), *(message.text for message in request.messages[:-1])))
 
 
 def _scoring(requests: Sequence[Request], continuations: Sequence[str]) -> Any:

@@ -36,7 +36,7 @@ class Scripted(ScriptedEngine):
     cluster: FakeCluster
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(lambda request: f"so {request.messages[-1].text}", max_concurrency=4, **settings)
+        super().__init__(lambda request: f"so {request.messages[-1].text}", **{"max_concurrency": 4, **settings})
         self.node = NODE.get()
 
     async def acomplete(self, request: Any) -> Response:
@@ -155,6 +155,23 @@ def test_every_machine_gets_its_share(opened):
     assert (len(on("a")), len(on("b"))) == (5, 5)
     Scripted.gate.set()
     assert [future.result(60).text for future in futures] == [f"so {number}" for number in range(10)]
+
+
+def test_requests_that_share_their_beginning_go_to_one_machine(opened):
+    """Groups of sixteen rows with the same demos: each is read on one machine, and both have the same to do."""
+    engine = opened(lambda: Scripted(max_concurrency=64))
+    Scripted.gate.clear()
+    futures = []
+    for number in range(128):
+        shown = (Message.user(f"demo {number // 16}"), Message.assistant("so"))
+        request = ask(f"{number // 16}.{number}")
+        futures.append(engine.submit(replace(request, messages=(*shown, *request.messages))))
+    until(lambda: len(Scripted.asked) == 128)
+    Scripted.gate.set()
+    assert len([future.result(60) for future in futures]) == 128
+    groups = {(node, text.partition(".")[0]) for node, text in Scripted.asked}
+    assert len(groups) == 9  # the first has found both idle
+    assert abs(len(on("a")) - len(on("b"))) <= 16
 
 
 @pytest.mark.parametrize(("opener", "tries"), [(Scripted, None), (Charged, 1)])
