@@ -172,7 +172,9 @@ class Writer:
                 if self._problem:
                     self._changed.wait_for(lambda: self._closed, RETRY)
                 else:
-                    self._changed.wait_for(lambda: self._closed or self._waiting >= self._every, self._within)
+                    self._changed.wait_for(
+                        lambda: self._closed or self._problem or self._waiting >= self._every, self._within
+                    )
                 if self._closed:
                     return
             with suppress(RunReadOnly):
@@ -193,7 +195,9 @@ class Writer:
             self._database.execute("COMMIT")
         except Exception as error:  # whatever it is, it stops the spending and is told to the next who asks
             self._roll_back()
-            self._problem = str(error) or type(error).__name__
+            with self._changed:
+                self._problem = str(error) or type(error).__name__
+                self._changed.notify_all()  # the thread tries again from here on, whoever wrote
             self.check()
         except BaseException:  # Ctrl-C: the batch is kept, and writing it twice changes nothing
             self._roll_back()
