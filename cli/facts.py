@@ -13,7 +13,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ NEEDED = {
     "trial": {"params", "plan", "mean", "rows", "unparsed", "state", "demos", "format", "instruction"},
     "compile": {"established", "verdict", "best", "baseline", "trials", "ended"},
     "funnel": {"gates", "accepted", "written", "shortfall"},
+    "row cost": {"words"},
     "proof": {"task", "metric", "rows", "results", "comparisons", "words"},
     "provenance": {
         "licence",
@@ -75,6 +76,7 @@ class Emission:
         fates: How many stopped rows were `rejected`, are for `audit`, were lost to faults (`quarantined`), or
             passed when their quota was full (`surplus`).
         provenance: Where the rows come from, as the emission noted it when it ended; `None` while it has not.
+        cost: What an accepted row took beside what was forecast, in words; "" where nothing was.
     """
 
     recipe: str
@@ -88,6 +90,7 @@ class Emission:
     stopped: Mapping[str, tuple[EmittedRow, ...]]
     fates: Mapping[str, int]
     provenance: Mapping[str, Any] | None = None
+    cost: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def read_facts(run: Path | str) -> Facts:
                 _spend(db),
                 tuple(notes.get("trial", {}).values()),
                 notes.get("compile", {}).get("latest"),
-                _emissions(db, notes.get("funnel", {}), notes.get("provenance", {})),
+                _emissions(db, notes),
                 notes.get("proof", {}).get("latest"),
                 notes.get("misses", {}).get("latest") or {},
                 _plan(run / "plan.json"),
@@ -214,12 +217,17 @@ def _spend(db: sqlite3.Connection) -> tuple[Spend, ...]:
     )
 
 
-def _emissions(db: sqlite3.Connection, recorded: Mapping[str, Any], origins: Mapping[str, Any]) -> tuple[Emission, ...]:
+def _emissions(db: sqlite3.Connection, notes: Mapping[str, Mapping[str, Any]]) -> tuple[Emission, ...]:
+    recorded, origins, costs = (notes.get(kind, {}) for kind in ("funnel", "provenance", "row cost"))
     tallies: dict[str, _Tally] = {recipe: _Tally() for recipe in recorded}
     for recipe, text in db.execute("SELECT recipe, row FROM rows ORDER BY recipe, place"):
         tallies.setdefault(recipe, _Tally()).add(EmittedRow.from_json(json.loads(text)))
     return tuple(
-        tallies[recipe].emission(recipe, recorded.get(recipe), origins.get(recipe)) for recipe in sorted(tallies)
+        replace(
+            tallies[recipe].emission(recipe, recorded.get(recipe), origins.get(recipe)),
+            cost=costs.get(recipe, {}).get("words", ""),
+        )
+        for recipe in sorted(tallies)
     )
 
 

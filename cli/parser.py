@@ -138,16 +138,31 @@ def _epochs(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--epochs", type=int, metavar="N", help="passes over the rows, for a LoRA student")
 
 
+def _dry_run(verb: argparse.ArgumentParser, *, probe: bool = False, like: bool = False) -> None:
+    group = verb.add_argument_group("forecast")
+    # another module has the verbs of the same names that only look ahead
+    text = "say what it will take and give, and spend nothing"
+    group.add_argument("--dry-run", action="store_const", const="dry_run", dest="home", help=text)
+    if probe:
+        text = "with --dry-run: run N of the wanted rows for real first (16 is a good number); their calls are kept"
+        group.add_argument("--probe", type=int, metavar="N", help=text)
+    if like:
+        text = "with --dry-run: forecast from the rows of another run"
+        group.add_argument("--like", type=Path, metavar="RUN", help=text)
+
+
 def _compile(verbs: Any) -> None:
     verb = _task_verb(verbs, "compile", "search the best program for a task; keep the baseline unless one is better")
     for add in (_lm, _on, _search, _seed, _budget):
         add(verb)
+    _dry_run(verb)
 
 
 def _emit(verbs: Any) -> None:
     verb = _task_verb(verbs, "emit", "write new rows with a compiled program; keep those that pass every gate")
     for add in (_lm, _on, _lm_licence, _licences, _recipe, _seed, _budget):
         add(verb)
+    _dry_run(verb, probe=True, like=True)
 
 
 def _retry(verbs: Any) -> None:
@@ -174,6 +189,7 @@ def _run(verbs: Any) -> None:
     for add in (_lm, _on, _lm_licence, _licences, _search, _recipe, _students, _epochs, _seed, _budget):
         add(verb)
     verb.add_argument("--quick", action="store_true", help="the small model, few trials and few rows")
+    _dry_run(verb, like=True)
 
 
 def _report(verbs: Any) -> None:

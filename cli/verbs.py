@@ -38,6 +38,7 @@ def compile(args: Namespace, screen: Screen) -> Ending:
 
 def emit(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
     """Write rows with the compiled program; exit code 6 if a quota stays unfilled."""
+    _begins(args)
     job = read_job(args)
     lm = lm_of_run(job)
     need(for_gates(job))
@@ -67,6 +68,7 @@ def prove(args: Namespace, screen: Screen) -> Ending:
 
 def run(args: Namespace, screen: Screen) -> Ending:
     """All verbs one after the other, with one engine."""
+    _begins(args)
     job = read_job(args)
     need(for_gates(job) | {BASES[kind] for kind in job.students})
     with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
@@ -180,15 +182,21 @@ def _emitted(desk: Desk, program: Program, *, again: bool = False) -> dict[str, 
         "contamination": str(job.run / "contamination.jsonl"),
         "provenance": origin,
         "spent": spent_of(desk, "emit"),
+        "cost": emitted.cost.as_json() if emitted.cost else None,
     }
     desk.screen.say(
         f"{job.task.name}: {len(emitted.rows)} rows accepted of {emitted.written} written",
         *_indented([("gate", "reached", "stopped"), *emitted.funnel]),
         f"  {_stopped(emitted)}; {_words(value['spent'])}",
         *(f"  not filled: {line}" for line in emitted.why()),
+        *([f"  {emitted.cost}"] if emitted.cost else []),
         *origin_lines(origin),
         f"  rows: {value['rows']}",
     )
+    if emitted.cost and not emitted.cost.close:
+        desk.screen.note(
+            f"the forecast was {abs(emitted.cost.off or 0):.0%} off for the funnel that came: it or the bill is wrong"
+        )
     for warning in origin["warnings"] if origin else ():
         desk.screen.note(warning)
     return value
@@ -269,6 +277,13 @@ def _report(folder: Path, out: Path | None, screen: Screen) -> Path:
 
 
 # -- what they share -----------------------------------------------------------------
+
+
+def _begins(args: Namespace) -> None:
+    """See that no option is given that only looks ahead. Raises `BadConfig`."""
+    ahead = [f"--{name}" for name in ("probe", "like") if getattr(args, name, None) is not None]
+    if ahead:
+        raise BadConfig(f"{ahead[0]} looks ahead, got it without --dry-run", mend="Add --dry-run, or leave it out.")
 
 
 def _words(spent: dict[str, Any]) -> str:

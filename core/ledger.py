@@ -103,6 +103,13 @@ class Ledger:
         self._open_calls, self._open_tokens, self._open_usd = 0, 0, 0.0
         self._changed = threading.Condition()
         self._awaiting: list[Callable[[], object]] = []
+        self._busy, self._busy_since = 0.0, 0.0
+
+    @property
+    def busy(self) -> float:
+        """Seconds of this session in which some call was under way."""
+        with self._changed:
+            return self._busy + (self._clock() - self._busy_since if self._open else 0.0)
 
     @property
     def spent(self) -> Spent:
@@ -125,6 +132,8 @@ class Ledger:
         wanted = Reservation(tokens, usd, calls)
         with self._changed:
             self._check(wanted)
+            if not self._open:
+                self._busy_since = self._clock()
             self._open.add(wanted)
             self._open_calls += calls
             self._open_tokens += tokens
@@ -147,6 +156,8 @@ class Ledger:
 
     def _take_back(self, reservation: Reservation) -> None:
         self._open.remove(reservation)
+        if not self._open:
+            self._busy += self._clock() - self._busy_since
         self._open_calls -= reservation.calls
         self._open_tokens -= reservation.tokens
         # rounding must not add up over a long run

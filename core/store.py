@@ -130,8 +130,10 @@ class Store:
 
     # -- claims and sessions -------------------------------------------------
 
-    def claim(self, phase: str, fingerprint: Mapping[str, Any]) -> None:
+    def claim(self, phase: str, fingerprint: Mapping[str, Any], *, begin: bool = True) -> None:
         """Start or resume `phase`; its fingerprint must be the one it was started with.
+
+        Unless it should `begin`: then a phase that was not started yet stays so.
 
         Raises:
             FingerprintChanged: Naming each part that differs, old and new.
@@ -139,13 +141,17 @@ class Store:
 
         def start(db: sqlite3.Connection) -> int | None:
             found = db.execute("SELECT fingerprint FROM claims WHERE phase = ?", (phase,)).fetchone()
+            if found is not None:
+                _compare(phase, json.loads(found[0]), dict(fingerprint), self.folder)
+            if not begin:
+                return None
             if found is None:
                 db.execute("INSERT INTO claims VALUES (?, ?)", (phase, canonical(dict(fingerprint))))
-            else:
-                _compare(phase, json.loads(found[0]), dict(fingerprint), self.folder)
             return db.execute("INSERT INTO sessions (phase, seconds) VALUES (?, 0)", (phase,)).lastrowid
 
-        self._sessions[phase] = (self._writer.now(start), time.monotonic())
+        session = self._writer.now(start)
+        if session is not None:
+            self._sessions[phase] = (session, time.monotonic())
 
     def spent(self, phase: str | None = None) -> Spent:
         """What `phase` (or everything) has cost over all sessions, lost calls at their worst case."""

@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from stillroom.errors import BadConfig, BudgetExceeded, EngineError
+from stillroom.errors import BudgetExceeded, EngineError
 from stillroom.ledger import Ledger, Reservation, Spent
 from stillroom.store import Store
 
@@ -36,6 +36,7 @@ from ._spelling import (
     timed,
 )
 from .contract import Engine, Score
+from .prices import no_price
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -63,10 +64,7 @@ class Metered(Engine):
 
     def __init__(self, inner: Engine, ledger: Ledger, store: Store, phase: str) -> None:
         if ledger.budget.usd is not None and inner.price is None:
-            raise BadConfig(
-                f"a budget in dollars needs a price, got none for {inner.model!r}",
-                mend="Add it to a price table (docs/forecast.md), or limit calls or tokens.",
-            )
+            raise no_price(inner.model)
         self.inner, self.ledger, self.store, self.phase = inner, ledger, store, phase
         self.model = inner.model
         self.licence, self.prices = inner.licence, inner.prices

@@ -22,6 +22,7 @@ from stillroom.errors import BadConfig, EngineRefused
 from .batch import BatchEngine
 from .contract import Engine
 from .http import HttpEngine, key_from_environment
+from .prices import price_table
 from .provider import ProviderEngine
 
 __all__ = ["open_engine"]
@@ -29,7 +30,7 @@ __all__ = ["open_engine"]
 FORMS = "local/NAME, local/PATH.gguf, http://HOST:PORT/v1#MODEL, http/HOST:PORT/MODEL, either of these after batch+, or a provider string such as openai/gpt-4o-mini."
 
 
-def open_engine(spec: str, *, on: str | None = None, **settings: Any) -> Engine:
+def open_engine(spec: str, *, on: str | None = None, prices: Any = None, **settings: Any) -> Engine:
     """Make the engine that `spec` names. Nothing is sent and nothing is paid.
 
     Args:
@@ -38,14 +39,22 @@ def open_engine(spec: str, *, on: str | None = None, **settings: Any) -> Engine:
         on: A Ray cluster on whose machines the engine is opened, as `RayEngine` takes it: `ray` for
             one on this machine, `auto`, `HOST:PORT` or `ray://HOST:PORT`. Files and keys are those of the
             machines. `None`: in this process.
+        prices: What models cost, before all other tables; as `stillroom.engines.price_table` takes it.
         settings: As the engine's class takes them: `LocalEngine`, `HttpEngine`, `ProviderEngine`, or for
             a batch those of `BatchEngine` and, where it has none of that name, of `HttpEngine`.
 
     Raises:
-        BadConfig: If `spec` is none of the forms, or the engine does not take a setting.
+        BadConfig: If `spec` is none of the forms, the engine does not take a setting, or a price is none.
         ModelMissing: If a local model is not there.
         EngineRefused: If a provider's key is missing.
     """
+    own = price_table(prices)
+    engine = _opened(spec, on, settings)
+    engine.prices = own
+    return engine
+
+
+def _opened(spec: str, on: str | None, settings: dict[str, Any]) -> Engine:
     if on is not None:
         return _on_ray(spec, on, settings)
     if spec.startswith("batch+"):

@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 
 from stillroom.errors import BadConfig
 
-__all__ = ["NO_PRICES", "Price", "PriceTable", "cost_usd", "known_prices", "price_of", "price_table"]
+__all__ = ["NO_PRICES", "Price", "PriceTable", "cost_usd", "known_prices", "no_price", "price_of", "price_table"]
 
 FREE = frozenset({"local", "scripted", "ollama", "ollama_chat", "lm_studio"})
 BESIDE = "anthropic"  # it counts tokens that its cache gave beside the input tokens, not among them
@@ -149,6 +149,14 @@ def cost_usd(model: str, tokens_in: float, tokens_out: float, prices: Any = None
     """
     price = price_of(model, price_table(prices))
     return None if price is None else price.usd(tokens_in, tokens_out)
+
+
+def no_price(model: str) -> BadConfig:
+    """The error for a budget in dollars that cannot be kept."""
+    return BadConfig(
+        f"a budget in dollars needs a price, got none for {model!r}",
+        mend="Add it to a price table (docs/forecast.md), or limit calls or tokens.",
+    )
 
 
 # -- tables of one's own ----------------------------------------------------------------

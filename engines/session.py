@@ -56,6 +56,7 @@ def open_session(
     budget: Budget | None = None,
     *,
     reuse: Sequence[Path | str] = (),
+    begin: bool = True,
 ) -> Iterator[Session]:
     """Hold the run folder `run` for one `phase`.
 
@@ -68,13 +69,15 @@ def open_session(
         reuse: Folders of other runs. A call that one of them has finished (same model, messages, decoding and
             seed) is taken over with a note of where it comes from, and costs nothing here. This is the consent to
             do so for models that may change without notice (`@live`); nothing is shared without it.
+        begin: Whether the phase begins with it. A look ahead does not: what it asks is recorded and charged, and the
+            phase may still be begun with another fingerprint.
 
     Raises:
         RunError: If the folder is locked, read-only, damaged, or was started from something else; or if a folder in
             `reuse` cannot be read. At the end: if the last records could not be written.
     """
     with Store(run, reuse) as store:
-        store.claim(phase, {"model": engine.model, **fingerprint})
+        store.claim(phase, {"model": engine.model, **fingerprint}, begin=begin)
         engine.resume_in(store.folder)
         ledger = Ledger(budget or Budget(), store.spent(phase))
         session = Session(store, ledger, Metered(engine, ledger, store, phase))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .ahead import foresee_compile, foresee_proof
 from .distil import STUDENTS, Student, distil, load_student
 from .program import Program, load_program, prove
 from .program import compile_task as compile
@@ -24,6 +25,8 @@ __all__ = [
     "System",
     "compile",
     "distil",
+    "foresee_compile",
+    "foresee_proof",
     "load_program",
     "load_student",
     "prove",

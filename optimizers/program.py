@@ -15,7 +15,9 @@ from stillroom.ledger import Budget
 from stillroom.licences import inherited
 from stillroom.programs import Emitted, Plan, Recipe, agreement, answer, emit_rows
 from stillroom.programs.answers import answer_many
+from stillroom.programs.emit import emission
 from stillroom.programs.export import save_emitted
+from stillroom.programs.forecast import COST, Forecast, Standing, compared, forecast, foresee, remember, seen_in, unlike
 from stillroom.programs.provenance import provenance
 from stillroom.release import Override, Purpose, blocks, refuse
 from stillroom.signatures import Task, Unparsed
@@ -102,28 +104,92 @@ class Program:
             BudgetExceeded, EngineError: What was emitted so far is kept, and a second call goes on.
             FingerprintChanged: If the run's emission was started with something else.
         """
-        licence, purpose = inherited(self.engine.model, self.engine.licence, [self.task.licence]), purpose or Purpose()
-        refuse(blocks({licence: ()}, purpose, overrides=overrides), "rows may be emitted")
-        if gates is None:
-            embedder = embedder or default_embedder()
-            judge = agreement(self.task, self.plan, self.engine, embedder)
-            shown = [{**demo.inputs, **demo.outputs} for demo in self.plan.demos]
-            gates = default(self.task, judge, embedder=embedder, demos=shown)
-        fingerprint = {
-            **self.task.fingerprint,
-            "plan": self.plan.digest,
-            "recipe": recipe.digest,
-            "licence": licence,
-            **pins(gates),
-        }
-        with open_session(self.engine, self.run, "emit", fingerprint, budget) as session:
+        purpose = purpose or Purpose()
+        self._allowed(purpose, overrides)
+        gates, embedder = self._gates(gates, embedder)
+        with open_session(self.engine, self.run, "emit", self._fingerprint(recipe, gates), budget) as session:
             for each in overrides:
                 session.store.put_note("override", each.licence, asdict(each))
+            remember(emission(self.task, self.plan, recipe, gates), session)
             emitted = emit_rows(self.task, self.plan, recipe, gates, session, retry=retry, on_progress=on_progress)
             found = provenance(self.task, session.engine, gates, emitted, embedder=embedder, overrides=overrides)
             session.store.put_note("provenance", recipe.digest, found.as_json())
+            cost = compared(session.store, "emit", recipe.digest)
+            if cost is not None:
+                session.store.put_note(COST, recipe.digest, cost.as_json())
         save_emitted(emitted, self.run, purpose=purpose, overrides=overrides)
-        return replace(emitted, provenance=found)
+        return replace(emitted, provenance=found, cost=cost)
+
+    def forecast(
+        self,
+        recipe: Recipe,
+        *,
+        gates: Sequence[Gate] | None = None,
+        budget: Budget | None = None,
+        embedder: Embedder | None = None,
+        purpose: Purpose | None = None,
+        overrides: Sequence[Override] = (),
+        probe: int = 0,
+        like: Path | str | None = None,
+        level: float = 0.9,
+    ) -> Forecast:
+        """Forecast what `emit` will take and give, before it is begun or while it is not ended.
+
+        Args:
+            recipe, gates, budget, embedder, purpose, overrides: As `emit` takes them.
+            probe: Run so many of the wanted rows for real, spread over the recipe's cells. Their calls are recorded
+                in the run, which finds them and does not pay again. 0 spends nothing.
+            like: Another run's folder, from whose rows to forecast.
+            level: How many forecasts of a hundred are to hold what comes, as a share.
+
+        Returns:
+            A forecast from the probe, the other run, this run's rows so far or a probe of it before; where there is
+            none of these, bounds by arithmetic.
+
+        Raises:
+            LicenceForbids, FingerprintChanged: As `emit` does.
+            RunError: If `like` holds no rows.
+            BudgetExceeded, EngineError: From the probe; what was answered is kept.
+        """
+        self._allowed(purpose or Purpose(), overrides)
+        seen = None if like is None else seen_in(like)
+        gates, _ = self._gates(gates, embedder)
+        flow = emission(self.task, self.plan, recipe, gates)
+        fingerprint = self._fingerprint(recipe, gates)
+        if not probe and not (self.run / "run.db").is_file():
+            standing = Standing(budget=budget or Budget())
+            made = forecast(flow, [self.engine], seen, standing=standing, level=level)
+        else:
+            with open_session(self.engine, self.run, "emit", fingerprint, budget, begin=False) as session:
+                made = foresee(flow, session, rows=probe, like=seen, level=level)
+        other = [] if like is None or probe else unlike(like, "emit", {"model": self.engine.model, **fingerprint})
+        told = f"{like} had another {', '.join(other)}: the less alike they are, the less it tells"
+        return replace(made, notes=(*made.notes, told)) if other else made
+
+    def _licence(self) -> str:
+        return inherited(self.engine.model, self.engine.licence, [self.task.licence])
+
+    def _allowed(self, purpose: Purpose, overrides: Sequence[Override]) -> None:
+        refuse(blocks({self._licence(): ()}, purpose, overrides=overrides), "rows may be emitted")
+
+    def _gates(self, gates: Sequence[Gate] | None, embedder: Embedder | None) -> tuple[Sequence[Gate], Embedder | None]:
+        """The gates of an emission, and the embedder to measure its rows with."""
+        if gates is not None:
+            return gates, embedder
+        embedder = embedder or default_embedder()
+        judge = agreement(self.task, self.plan, self.engine, embedder)
+        shown = [{**demo.inputs, **demo.outputs} for demo in self.plan.demos]
+        return default(self.task, judge, embedder=embedder, demos=shown), embedder
+
+    def _fingerprint(self, recipe: Recipe, gates: Sequence[Gate]) -> dict[str, Any]:
+        """All that an emission is a function of."""
+        return {
+            **self.task.fingerprint,
+            "plan": self.plan.digest,
+            "recipe": recipe.digest,
+            "licence": self._licence(),
+            **pins(gates),
+        }
 
     def answer(
         self,

@@ -23,7 +23,7 @@ from stillroom.signatures import Unparsed
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["Reply", "ask", "scored"]
+__all__ = ["SHOWN", "Reply", "ask", "scored"]
 
 SHOWN = 400  # characters of an error that are shown to the model
 STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)

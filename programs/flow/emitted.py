@@ -17,6 +17,7 @@ from .tally import Reason
 if TYPE_CHECKING:
     import pandas as pd
 
+    from stillroom.programs.forecast import Compared
     from stillroom.programs.provenance import Provenance
 
 __all__ = ["NOT_ACCEPTED", "Emitted", "Stored"]
@@ -90,6 +91,7 @@ class Emitted:
         fates: How many rows have which fate.
         counts: How many answers were repaired (`repaired`) and asked for again (`reasked`).
         provenance: Where the rows come from and who checked them; None until somebody looked.
+        cost: What an accepted row took, beside what was forecast; None where nothing was.
     """
 
     rows: Sequence[EmittedRow]
@@ -100,6 +102,7 @@ class Emitted:
     fates: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     provenance: Provenance | None = None
+    cost: Compared | None = None
 
     @property
     def written(self) -> int:

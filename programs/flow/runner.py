@@ -31,7 +31,7 @@ from .steps import Ask
 from .tally import Tally
 from .working import Bench
 
-__all__ = ["Run"]
+__all__ = ["DEPTH", "Run"]
 
 DEPTH = 8
 """Rows under way for each call that the engine is worth: what keeps it busy while one row in front is slow.

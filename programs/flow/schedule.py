@@ -15,7 +15,7 @@ from stillroom.errors import BadConfig
 
 from .wanted import INPUTS, Source, Wanted
 
-__all__ = ["Schedule"]
+__all__ = ["PRIOR", "Schedule"]
 
 PRIOR = 4.0
 """A cell's yield leans on that of all cells as if so many of its rows had been seen."""

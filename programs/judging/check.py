@@ -33,6 +33,7 @@ class YesNo:
 
     kind = "yes-no"
     subject = "text"
+    askings = 1
 
     def __post_init__(self) -> None:
         checked(self.plan, self.engine, ("text",), ("yes", "no"))

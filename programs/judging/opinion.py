@@ -66,6 +66,7 @@ class Judge(Protocol):
     Attributes of each:
         kind: "rubric", "reference", "pairwise", "ranking" or "yes-no".
         subject: The input field that holds the answer judged.
+        askings: Calls that a row takes.
         bill: What it has cost.
     """
 
@@ -84,6 +85,10 @@ class Judge(Protocol):
     @property
     def subject(self) -> str:
         """The input field that holds the answer judged."""
+
+    @property
+    def askings(self) -> int:
+        """Calls that a row takes."""
 
     @property
     def bill(self) -> Bill:

@@ -56,6 +56,11 @@ class Ranking:
         """Stable, with the plan's digest and the number of orders."""
         return f"ranking judge {self.plan.digest} x{self.orders}"
 
+    @property
+    def askings(self) -> int:
+        """Calls that a row takes."""
+        return self.orders
+
     def judge(self, rows: Sequence[Row]) -> list[Opinion]:
         """One opinion a row; rows with under two answers are unverified."""
         found, asked = rest(self.plan, rows)

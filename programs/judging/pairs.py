@@ -42,6 +42,7 @@ class Pairwise:
 
     kind = "pairwise"
     subject = "first"
+    askings = 2
 
     def __post_init__(self) -> None:
         checked(self.plan, self.engine, ("first", "second"), ("first", "second"))

@@ -64,20 +64,21 @@ class Rubric:
     @property
     def name(self) -> str:
         """Stable, with the plan's digest and the number of samples."""
-        return f"{self.kind} judge {self.plan.digest} x{self._askings}, {self.least} needed"
+        return f"{self.kind} judge {self.plan.digest} x{self.askings}, {self.least} needed"
 
     @property
-    def _askings(self) -> int:
+    def askings(self) -> int:
+        """Calls that a row takes."""
         return 1 if self.plan.scored is not None else self.samples
 
     def judge(self, rows: Sequence[Row]) -> list[Opinion]:
         """One opinion a row; `readings` hold the points of each sample, `choice` their rounded mean."""
         found, asked = rest(self.plan, rows)
-        many = [rows[at] for at in asked for _ in range(self._askings)]
-        seeds = [self._seed(rows[at], number) for at in asked for number in range(self._askings)]
+        many = [rows[at] for at in asked for _ in range(self.askings)]
+        seeds = [self._seed(rows[at], number) for at in asked for number in range(self.askings)]
         readings = ask(self.plan, self.engine, many, seeds)
         for place, at in enumerate(asked):
-            found[at] = self._opinion(readings[place * self._askings : (place + 1) * self._askings])
+            found[at] = self._opinion(readings[place * self.askings : (place + 1) * self.askings])
         opinions = [found[at] for at in range(len(rows))]
         self.bill.add(opinions)
         return opinions

@@ -165,8 +165,8 @@ def test_bars_show_stage_rest_and_spending(monkeypatch: pytest.MonkeyPatch):
     """On standard error when asked for; nothing otherwise."""
     err = io.StringIO()
     monkeypatch.setattr(sys, "stderr", err)
-    with Screen(bars=True) as screen, Bars(screen, "openai/gpt-4o-mini") as bars:
-        bars.spend(Spent(12, 1_000_000, 0))
+    with Screen(bars=True) as screen, Bars(screen) as bars:
+        bars.spend(Spent(12, 1_000_000, 0, 0.15))
         bars.report("race", 3, 20, "best \x1b[31m0.9")
     assert "race: 3/20" in err.getvalue()
     assert "left" in err.getvalue()

@@ -89,3 +89,26 @@ def test_many_threads_share_one_budget():
     for thread in threads:
         thread.join()
     assert len(passed) == 37 == ledger.spent.calls
+
+
+def test_it_knows_how_long_calls_were_under_way():
+    """Seconds in which there was at least one; two at once count once, and one that goes on counts so far."""
+    now = [0.0]
+    ledger = Ledger(Budget(), clock=lambda: now[0])
+
+    def after(seconds: float) -> None:
+        now[0] += seconds
+
+    after(5)
+    first = ledger.reserve(1)
+    after(2)
+    second = ledger.reserve(1)
+    after(1)
+    ledger.settle(first, Spent(1))
+    after(4)
+    ledger.release(second)
+    after(100)
+    assert ledger.busy == 7
+    ledger.reserve(1)
+    after(3)
+    assert ledger.busy == 10

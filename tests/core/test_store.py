@@ -57,6 +57,19 @@ def test_a_second_process_is_refused(tmp_path: Path):
     assert seen.startswith("RunLocked one process at a time may use a run")
 
 
+def test_a_look_ahead_begins_nothing(tmp_path: Path):
+    """It may come before anything is begun, with any fingerprint; what was begun is compared all the same."""
+    with Store(tmp_path) as store:
+        store.claim("emit", {"recipe": "a"}, begin=False)
+        store.claim("emit", {"recipe": "b"})
+        with pytest.raises(FingerprintChanged, match="recipe was 'b', is 'a'"):
+            store.claim("emit", {"recipe": "a"}, begin=False)
+    with Store(tmp_path) as store:
+        assert store.spent("emit").seconds > 0  # of the one session that began
+        store.claim("prove", {}, begin=False)
+        assert store.spent("prove").seconds == 0
+
+
 def test_a_changed_fingerprint_is_refused_with_the_reason(tmp_path: Path):
     """The refusal names each part that changed, and what it was."""
     with Store(tmp_path) as store:

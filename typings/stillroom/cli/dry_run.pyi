@@ -1,0 +1,1 @@
+from cli.dry_run import *
