@@ -107,7 +107,9 @@ def _budget(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--calls", type=int, metavar="N", help="model calls")
     group.add_argument("--tokens", type=int, metavar="N", help="prompt and completion tokens")
     group.add_argument("--minutes", type=float, metavar="M", help="wall-clock minutes")
-    group.add_argument("--usd", type=float, metavar="D", help="US dollars by list price")
+    group.add_argument(
+        "--usd", type=float, metavar="D", help="US dollars, by the price table (stillroom models prices)"
+    )
 
 
 def _search(verb: argparse.ArgumentParser) -> None:
