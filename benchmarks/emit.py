@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stillroom.engines import HttpEngine, Session, open_session
+from stillroom.engines import Engine, HttpEngine, Session, open_session
 from stillroom.programs import Plan
 from stillroom.programs.flow import Ask, Flow, Quotas, Wanted, run_flow
 from stillroom.programs.plan import Decoding
@@ -40,7 +40,7 @@ from stillroom.values import digest
 from ._mock import MODEL, mock, run
 from ._result import Goal, emit
 
-__all__ = ["SHAPES", "emit_through", "raw"]
+__all__ = ["SHAPES", "emit_on", "emit_through", "raw"]
 
 CONCURRENCY = (50, 200, 500)
 SHARE, CPU_MS, GROWTH = 0.7, 0.35, 1.25  # of raw rows/s; of a row with one step; of peak memory, many rows to few
@@ -112,14 +112,19 @@ def emit_through(url: str, kind: Kind, rows: int, at_once: int, folder: Path, *,
     """Emit `rows` accepted rows into the run `folder`, as users do; or by bare `calls`."""
     engine = HttpEngine(url, MODEL, max_concurrency=at_once)
     try:
-        with open_session(engine, folder, "emit", {}) as session:
-            if calls:
-                run(_calls(session, kind, rows, at_once))
-            else:
-                emitted = run_flow(_flow(session.engine.model, kind, rows), session)
-                assert len(emitted.rows) == rows, emitted
+        emit_on(engine, kind, rows, folder, calls=calls)
     finally:
         engine.close()
+
+
+def emit_on(engine: Engine, kind: Kind, rows: int, folder: Path, *, calls: bool = False) -> None:
+    """Emit through an `engine` that is open."""
+    with open_session(engine, folder, "emit", {}) as session:
+        if calls:
+            run(_calls(session, kind, rows, engine.max_concurrency))
+        else:
+            emitted = run_flow(_flow(session.engine.model, kind, rows), session)
+            assert len(emitted.rows) == rows, emitted
 
 
 def _check(folder: Path, kind: Kind, rows: int) -> None:

@@ -8,7 +8,9 @@ others are added at once (`raw_unprimed`: all at once). `plans` answers by a `Pl
 same plan as a DSPy module and `predict_N` a plain `dspy.Predict` with `JSONAdapter`, called from N
 threads; `predict_raw` is the bare batch on what `dspy.Predict` sends. Every measurement has a
 system message of its own, so that none finds the prefix of another in the cache. The best of the
-rounds counts, since other work on the machine can only slow a round down.
+rounds counts, since other work on the machine can only slow a round down. `processor` is milliseconds
+of processor time a call, of caller and engine together, the least of the rounds: other work disturbs
+it less, and its ratios are what the calls a second come to where nothing else runs.
 
 `mixed` counts, it does not time: requests of several prefixes, lengths, constraints and seeds by
 threads, an event loop and futures, a part of them cancelled; each answer is compared with that of the
@@ -20,12 +22,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import math
+import os
 import random
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks._result import Goal, emit
@@ -112,47 +118,67 @@ def measure(name: str, rounds: int, mixed: int) -> dict[str, Any]:
     run_plan(engine, next(serial), MESSAGES[:1])
     loaded = time.perf_counter()
     raw = Raw(engine)
-    ways: dict[str, Callable[[int, Sequence[str]], float]] = {
-        "raw": lambda label, messages: raw.rate(rendered(engine, label, messages)),
-        "plans": partial(rate, partial(run_plan, engine)),
-        **{f"module_{threads}": partial(rate, partial(run_module, engine, threads)) for threads in THREADS},
-        "predict_raw": lambda label, messages: raw.rate(predicted(engine, label, messages)),
-        **{f"predict_{threads}": partial(rate, partial(run_predict, engine, threads)) for threads in THREADS},
+    ways: dict[str, Callable[[Sequence[str]], Cost]] = {
+        "raw": lambda messages: raw.cost(rendered(engine, next(serial), messages)),
+        "plans": partial(cost, engine, run_plan),
+        **{f"module_{threads}": partial(cost, engine, partial(run_module, threads=threads)) for threads in THREADS},
+        "predict_raw": lambda messages: raw.cost(predicted(engine, next(serial), messages)),
+        **{f"predict_{threads}": partial(cost, engine, partial(run_predict, threads=threads)) for threads in THREADS},
     }
-    best = dict.fromkeys(ways, 0.0)
+    best = {way: Cost(math.inf, math.inf) for way in ways}
     for _ in range(rounds):
         for way, run in ways.items():
-            best[way] = max(best[way], run(next(serial), many))
-            print(f"{name} {way}: {best[way]:.2f} calls/s", file=sys.stderr)
-    unprimed = raw.rate(rendered(engine, next(serial), few), primed=False)
+            found = run(many)
+            best[way] = Cost(min(best[way].seconds, found.seconds), min(best[way].processor, found.processor))
+            print(f"{name} {way}: {1 / best[way].seconds:.2f} calls/s", file=sys.stderr)
+    unprimed = raw.cost(rendered(engine, next(serial), few), primed=False)
     counts = mixed_load(engine, mixed if small else mixed // 10)
     engine.close()
-    return {way: round(value, 2) for way, value in best.items()} | {
-        "raw_unprimed": round(unprimed, 2),
+    return {way: round(1 / each.seconds, 2) for way, each in best.items()} | {
+        "raw_unprimed": round(1 / unprimed.seconds, 2),
+        "processor": {way: round(each.processor * 1e3, 2) for way, each in best.items()},
         "prompt_tokens": len(engine._ids(rendered(engine, 0, MESSAGES[:1])[0])),
         "predict_prompt_tokens": len(engine._ids(predicted(engine, 0, MESSAGES[:1])[0])),
         "prepare_or_open_seconds": round(opened - began, 2),
         "load_and_first_answer_seconds": round(loaded - opened, 2),
-        "ratios": ratios(best),
-        "priming_gain": round(best["plans"] / unprimed, 2),
+        "ratios": ratios({way: each.seconds for way, each in best.items()}),
+        "processor_ratios": ratios({way: each.processor for way, each in best.items()}),
+        "priming_gain": round(unprimed.seconds / best["plans"].seconds, 2),
         "mixed": counts,
     }
 
 
-def ratios(best: dict[str, float]) -> dict[str, float]:
-    """Each way against the raw batch on the same prompts."""
+@dataclass(frozen=True)
+class Cost:
+    """Seconds a call, by the clock and of processor time."""
+
+    seconds: float
+    processor: float
+
+
+def ratios(costs: dict[str, float]) -> dict[str, float]:
+    """How much of the raw batch's speed on the same prompts each way has."""
     return {
-        f"{way} / raw": round(value / best["predict_raw" if way.startswith("predict") else "raw"], 3)
-        for way, value in best.items()
+        f"{way} / raw": round(costs["predict_raw" if way.startswith("predict") else "raw"] / value, 3)
+        for way, value in costs.items()
         if not way.endswith("raw")
     }
 
 
-def rate(run: Callable[[int, Sequence[str]], None], label: int, messages: Sequence[str]) -> float:
-    """Calls a second."""
-    began = time.perf_counter()
-    run(label, messages)
-    return len(messages) / (time.perf_counter() - began)
+def cost(engine: Any, run: Callable[..., None], messages: Sequence[str]) -> Cost:
+    """What a call costs on average."""
+    began, worked = time.perf_counter(), processor(engine)
+    run(engine, next(serial), messages)
+    return Cost((time.perf_counter() - began) / len(messages), (processor(engine) - worked) / len(messages))
+
+
+def processor(engine: Any) -> float:
+    """Processor time of this process and of the engine's, in seconds; of this one alone where there is no /proc."""
+    stat = Path(f"/proc/{engine._workers['texts']._process._popen.pid}/stat")
+    if not stat.exists():
+        return time.process_time()
+    fields = stat.read_text("utf-8").rpartition(")")[2].split()
+    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # -- Plans and DSPy -------------------------------------------------------------------
@@ -184,7 +210,7 @@ def run_plan(engine: Any, label: int, messages: Sequence[str]) -> None:
             raise answer
 
 
-def run_module(engine: Any, threads: int, label: int, messages: Sequence[str]) -> None:
+def run_module(engine: Any, label: int, messages: Sequence[str], threads: int) -> None:
     """Each message by the plan as a DSPy module, from many threads."""
     from stillroom.engines import as_lm
     from stillroom.programs.module import PlanModule
@@ -193,7 +219,7 @@ def run_module(engine: Any, threads: int, label: int, messages: Sequence[str]) -
     _from_threads(threads, lambda message: module(message=message), messages)
 
 
-def run_predict(engine: Any, threads: int, label: int, messages: Sequence[str]) -> None:
+def run_predict(engine: Any, label: int, messages: Sequence[str], threads: int) -> None:
     """Each message by a plain `dspy.Predict`, from many threads."""
     import dspy
 
@@ -261,9 +287,9 @@ class Raw:
         settings = PipelineSettings(engine._model.folder, words.ends, engine._gigabytes, engine._blocks, width)
         self._engine, self._pipeline = engine, OpenVinoPipeline(settings, words.tokenizer)
 
-    def rate(self, requests: Sequence[Any], *, primed: bool = True) -> float:
-        """Calls a second, from chat messages to texts."""
-        began = time.perf_counter()
+    def cost(self, requests: Sequence[Any], *, primed: bool = True) -> Cost:
+        """What a call costs on average, from chat messages to texts."""
+        began, worked = time.perf_counter(), time.process_time()
         asked = [self._engine._generation(request) for request in requests]
         if primed:
             first = self._pipeline.read(asked[0].ids)
@@ -271,7 +297,7 @@ class Raw:
         handles = [self._pipeline.add(each.ids, each.decoding, "answer") for each in asked]
         for output in self._drain(handles):
             self._engine._words.decode(output.ids)
-        return len(requests) / (time.perf_counter() - began)
+        return Cost((time.perf_counter() - began) / len(requests), (time.process_time() - worked) / len(requests))
 
     def _drain(self, handles: Sequence[Any]) -> list[Any]:
         outputs: dict[int, Any] = {}

@@ -11,6 +11,7 @@ from .metered import Metered, call_seconds, served_version
 from .open import open_engine
 from .prices import Price, PriceTable, cost_usd, known_prices, price_of, price_table
 from .provider import ProviderEngine
+from .ray import RayEngine
 from .scripted import ScriptedEngine
 from .session import Session, open_session
 
@@ -23,6 +24,7 @@ __all__ = [
     "Price",
     "PriceTable",
     "ProviderEngine",
+    "RayEngine",
     "Score",
     "ScriptedEngine",
     "Session",

@@ -56,6 +56,7 @@ class RayCluster:
         process = subprocess.Popen(
             [*command, *words], env=told, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+        self.nodes.append(RayNode(process))  # at once: what fails to start has begun processes too
         assert process.stdout is not None
         said = []
         for line in process.stdout:
@@ -64,7 +65,6 @@ class RayCluster:
                 break
         else:
             raise RuntimeError("".join(said))
-        self.nodes.append(RayNode(process))
         return self.nodes[-1]
 
     def workers(self) -> int:
