@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +18,13 @@ from contracts.engine_contract import EngineContract, ask
 from dspy.lm15 import Config, FunctionTool, Message, Request, Response, TokenLogprob, Usage
 from fake_ray import NODE, FakeCluster
 
-from stillroom.engines import Engine, Score, ScriptedEngine, open_engine
+from stillroom.engines import Engine, Score, ScriptedEngine, open_engine, open_session
 from stillroom.engines.http import Unanswered
 from stillroom.engines.ray import RayEngine, _pool
 from stillroom.engines.ray import engine as ray_engine
 from stillroom.engines.ray._mail import failure, raised, read, write
 from stillroom.errors import BadConfig, BadData, BudgetExceeded, EngineBusy, EngineError, EngineRefused, ModelMissing
+from stillroom.store import Store
 
 
 class Scripted(ScriptedEngine):
@@ -192,6 +194,27 @@ def test_what_was_under_way_on_a_lost_machine_is_asked_again(cluster, opened, ca
     assert {str(number) for number, count in told.items() if count == tries} >= lost
     assert all(count is None for number, count in told.items() if str(number) not in lost)
     assert f"b of the Ray cluster was lost; {len(lost)} requests under way there are asked again" in caplog.text
+
+
+def test_what_may_have_been_charged_on_a_lost_machine_is_on_the_bill(cluster, opened, tmp_path: Path):
+    """As lost calls at their worst case, beside the one that was answered; in the store and in the ledger."""
+    engine = opened(Charged)
+    Scripted.gate.clear()
+
+    async def work(metered: Engine) -> None:
+        waiting = [asyncio.ensure_future(metered.acomplete(ask(f"{number}"))) for number in range(6)]
+        while len(Scripted.asked) < 6:
+            await asyncio.sleep(0.002)
+        await asyncio.to_thread(cluster.kill, "b")
+        Scripted.gate.set()
+        await asyncio.gather(*waiting)
+
+    with open_session(engine, tmp_path, "emit", {}) as session:
+        asyncio.run(work(session.engine))
+        assert session.ledger.spent.calls == 6 + 3
+    with Store(tmp_path) as store:
+        assert store.call_counts() == {"done": 6, "lost": 3, "twice": 0}
+        assert store.spent("emit").calls == 6 + 3
 
 
 def test_what_was_answered_is_not_asked_again(cluster, opened):
