@@ -8,7 +8,9 @@ from typing import Any
 import stillroom.errors
 from stillroom.errors import EngineError, StillroomError
 
-__all__ = ["failure", "raised", "read", "write"]
+__all__ = ["MOST", "failure", "raised", "read", "write"]
+
+MOST = 256  # letters or answers in one mail
 
 
 def write(value: Any) -> bytes:

@@ -241,9 +241,8 @@ class Pool:
                 self._begin(nodes[key], self._seated(nodes[key], begun(self._cluster, nodes[key])))
 
     def _fail(self, error: EngineError) -> None:
-        letters, self._posted = self._posted, deque()
-        for letter in letters:
-            letter.settle(error=error)
+        while self._posted:  # taken one by one: another thread may be adding to it
+            self._posted.popleft().settle(error=error)
 
     async def _end(self) -> None:
         tasks = [*self._serving.values(), *([self._watching] if self._watching else [])]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._mail import raised, read, write
+from ._mail import MOST, raised, read, write
 
 __all__ = ["Letter", "Node", "Seat", "answered"]
 
@@ -125,8 +125,9 @@ class Seat:
         while True:
             await self._some.wait()
             self._some.clear()
-            letters, self._outbox = self._outbox, []
-            await answered(self.actor.take.remote(write(letters)))  # what comes meanwhile goes with the next mail
+            while letters := self._outbox[:MOST]:
+                del self._outbox[:MOST]
+                await answered(self.actor.take.remote(write(letters)))  # what comes meanwhile goes with the next mail
 
     async def _carry_in(self) -> None:
         while True:

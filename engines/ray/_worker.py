@@ -10,7 +10,7 @@ from typing import Any
 from stillroom.engines.contract import Engine
 from stillroom.errors import EngineError
 
-from ._mail import failure, read, write
+from ._mail import MOST, failure, read, write
 
 __all__ = ["Worker"]
 
@@ -49,11 +49,13 @@ class Worker:
                 self._under_way[number] = asyncio.ensure_future(self._answer(number, what, value))
 
     async def answers(self) -> bytes:
-        """Wait until something is answered; everything answered since the last time."""
+        """Wait until something is answered; what was answered since the last time."""
         await self._some.wait()
         await asyncio.sleep(LINGER)
-        self._some.clear()
-        answers, self._answers = self._answers, []
+        answers = self._answers[:MOST]
+        del self._answers[:MOST]
+        if not self._answers:
+            self._some.clear()
         return write(answers)
 
     async def _answer(self, number: int, what: str, value: Any) -> None:
@@ -65,7 +67,7 @@ class Worker:
             failed = failure(error)
         finally:
             del self._under_way[number]
-        self._answers.append((number, answer, failed))  # to the list that there is now: `answers` takes it away
+        self._answers.append((number, answer, failed))
         self._some.set()
 
     # -- what a letter may ask for -----------------------------------------------------

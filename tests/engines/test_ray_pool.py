@@ -159,6 +159,13 @@ def test_every_machine_gets_its_share(opened):
     assert [future.result(60).text for future in futures] == [f"so {number}" for number in range(10)]
 
 
+def test_very_many_at_once_go_in_several_mails(opened):
+    """Nothing is too much for a message, and nothing is left behind."""
+    engine = opened(lambda: ScriptedEngine(echo))
+    answers = engine.complete_many([ask(f"{number}") for number in range(3000)])
+    assert [answer.text for answer in answers] == [f"so {number}" for number in range(3000)]
+
+
 def test_requests_that_share_their_beginning_go_to_one_machine(opened):
     """Groups of sixteen rows with the same demos: each is read on one machine, and both have the same to do."""
     engine = opened(lambda: Scripted(max_concurrency=64))
