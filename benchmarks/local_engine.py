@@ -2,12 +2,13 @@
 
     python -m benchmarks.local_engine --json [--models qwen2.5-coder-1.5b smollm2-135m] [--rounds 3]
 
-Twelve-shot classification of help-desk messages as constrained JSON, greedy. `raw` is the bare batch:
-the same weights, tokens and settings, in this process, the prompt of one request read before all the
-others are added at once (`raw_unprimed`: all at once). `plans` answers by a `Plan`; `module_N` is the
-same plan as a DSPy module and `predict_N` a plain `dspy.Predict` with `JSONAdapter`, called from N
-threads; `predict_raw` is the bare batch on what `dspy.Predict` sends. Every measurement has a
-system message of its own, so that none finds the prefix of another in the cache. The best of the
+Twelve-shot classification of help-desk messages as constrained JSON, greedy. `raw_N` is the bare batch
+of N: the same weights, tokens and settings, in this process, the prompt of one request read before the
+others are added, and another added for each that ends. `raw_unprimed` adds all without that. `plans`
+answers all by a `Plan` and is held against the widest; `module_N` is the same plan as a DSPy module and
+`predict_N` a plain `dspy.Predict` with `JSONAdapter`, called from N threads; `predict_raw_N` is the bare
+batch on what `dspy.Predict` sends. `to_widest` holds every way against the widest bare batch. Each
+measurement has a system message of its own, so that none finds the prefix of another. The best of the
 rounds counts, since other work on the machine can only slow a round down. `processor` is milliseconds
 of processor time a call, of caller and engine together, the least of the rounds: other work disturbs
 it less, and its ratios are what the calls a second come to where nothing else runs.
@@ -118,20 +119,21 @@ def measure(name: str, rounds: int, mixed: int) -> dict[str, Any]:
     run_plan(engine, next(serial), MESSAGES[:1])
     loaded = time.perf_counter()
     raw = Raw(engine)
-    ways: dict[str, Callable[[Sequence[str]], Cost]] = {
-        "raw": lambda messages: raw.cost(rendered(engine, next(serial), messages)),
-        "plans": partial(cost, engine, run_plan),
-        **{f"module_{threads}": partial(cost, engine, partial(run_module, threads=threads)) for threads in THREADS},
-        "predict_raw": lambda messages: raw.cost(predicted(engine, next(serial), messages)),
-        **{f"predict_{threads}": partial(cost, engine, partial(run_predict, threads=threads)) for threads in THREADS},
-    }
+    ways: dict[str, Callable[[Sequence[str]], Cost]] = {"plans": partial(cost, engine, run_plan)}
+    for threads in [threads for threads in THREADS if threads <= len(many)]:
+        ways |= {
+            f"raw_{threads}": partial(raw.cost, rendered, width=threads),
+            f"module_{threads}": partial(cost, engine, partial(run_module, threads=threads)),
+            f"predict_raw_{threads}": partial(raw.cost, predicted, width=threads),
+            f"predict_{threads}": partial(cost, engine, partial(run_predict, threads=threads)),
+        }
     best = {way: Cost(math.inf, math.inf) for way in ways}
     for _ in range(rounds):
         for way, run in ways.items():
             found = run(many)
             best[way] = Cost(min(best[way].seconds, found.seconds), min(best[way].processor, found.processor))
             print(f"{name} {way}: {1 / best[way].seconds:.2f} calls/s", file=sys.stderr)
-    unprimed = raw.cost(rendered(engine, next(serial), few), primed=False)
+    unprimed = raw.cost(rendered, few, primed=False)
     counts = mixed_load(engine, mixed if small else mixed // 10)
     engine.close()
     return {way: round(1 / each.seconds, 2) for way, each in best.items()} | {
@@ -142,6 +144,7 @@ def measure(name: str, rounds: int, mixed: int) -> dict[str, Any]:
         "prepare_or_open_seconds": round(opened - began, 2),
         "load_and_first_answer_seconds": round(loaded - opened, 2),
         "ratios": ratios({way: each.seconds for way, each in best.items()}),
+        "to_widest": ratios({way: each.seconds for way, each in best.items()}, widest=True),
         "processor_ratios": ratios({way: each.processor for way, each in best.items()}),
         "priming_gain": round(unprimed.seconds / best["plans"].seconds, 2),
         "mixed": counts,
@@ -156,13 +159,16 @@ class Cost:
     processor: float
 
 
-def ratios(costs: dict[str, float]) -> dict[str, float]:
-    """How much of the raw batch's speed on the same prompts each way has."""
-    return {
-        f"{way} / raw": round(costs["predict_raw" if way.startswith("predict") else "raw"] / value, 3)
-        for way, value in costs.items()
-        if not way.endswith("raw")
-    }
+def ratios(costs: dict[str, float], *, widest: bool = False) -> dict[str, float]:
+    """How much each way has of the speed of the bare batch on the same prompts, as wide as it is or the widest."""
+    most = max(way for way in costs if way.startswith("raw")).removeprefix("raw_")
+    found = {}
+    for way, value in costs.items():
+        kind, _, threads = way.partition("_")
+        if kind in {"plans", "module", "predict"} and "raw" not in way:
+            bare = f"{'predict_' * (kind == 'predict')}raw_{most if widest or not threads else threads}"
+            found[f"{way} / {bare}"] = round(costs[bare] / value, 3)
+    return found
 
 
 def cost(engine: Any, run: Callable[..., None], messages: Sequence[str]) -> Cost:
@@ -287,26 +293,37 @@ class Raw:
         settings = PipelineSettings(engine._model.folder, words.ends, engine._gigabytes, engine._blocks, width)
         self._engine, self._pipeline = engine, OpenVinoPipeline(settings, words.tokenizer)
 
-    def cost(self, requests: Sequence[Any], *, primed: bool = True) -> Cost:
-        """What a call costs on average, from chat messages to texts."""
+    def cost(
+        self,
+        make: Callable[[Any, int, Sequence[str]], list[Any]],
+        messages: Sequence[str],
+        *,
+        width: int = len(MESSAGES),
+        primed: bool = True,
+    ) -> Cost:
+        """What a call costs on average, from chat messages to texts, with at most `width` in the batch."""
+        requests = make(self._engine, next(serial), messages)
         began, worked = time.perf_counter(), time.process_time()
         asked = [self._engine._generation(request) for request in requests]
         if primed:
             first = self._pipeline.read(asked[0].ids)
-            self._drain([first])
-        handles = [self._pipeline.add(each.ids, each.decoding, "answer") for each in asked]
-        for output in self._drain(handles):
+            while first.output() is None:
+                self._pipeline.step()
+        for output in self._outputs(asked, width):
             self._engine._words.decode(output.ids)
         return Cost((time.perf_counter() - began) / len(requests), (time.process_time() - worked) / len(requests))
 
-    def _drain(self, handles: Sequence[Any]) -> list[Any]:
-        outputs: dict[int, Any] = {}
-        while len(outputs) < len(handles):
+    def _outputs(self, asked: Sequence[Any], width: int) -> list[Any]:
+        left, running, outputs = list(asked), [], []
+        while left or running:
+            while left and len(running) < width:
+                each = left.pop(0)
+                running.append(self._pipeline.add(each.ids, each.decoding, "answer"))
             self._pipeline.step()
-            for place, handle in enumerate(handles):
-                if place not in outputs and (output := handle.output()) is not None:
-                    outputs[place] = output
-        return [outputs[place] for place in range(len(handles))]
+            came = [(handle, handle.output()) for handle in running]
+            running = [handle for handle, output in came if output is None]
+            outputs += [output for _, output in came if output is not None]
+        return outputs
 
 
 # -- mixed load -----------------------------------------------------------------------
