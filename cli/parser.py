@@ -69,9 +69,12 @@ def _verb(verbs: Any, name: str, help: str, home: str = "verbs") -> argparse.Arg
     return made
 
 
-def _task_verb(verbs: Any, name: str, help: str) -> argparse.ArgumentParser:
+def _task_verb(verbs: Any, name: str, help: str, *, of_run: bool = False) -> argparse.ArgumentParser:
     made = _verb(verbs, name, help)
-    made.add_argument("task", metavar="TASK.py", type=Path, help="a Python file that defines `task`")
+    text = "a Python file that defines `task`"
+    if of_run:
+        text = f"the folder of the run, which knows what it was begun with; or {text}"
+    made.add_argument("task", metavar="RUN or TASK.py" if of_run else "TASK.py", type=Path, help=text)
     made.add_argument("--run", type=Path, metavar="FOLDER", help="the run folder (default: runs/<name of the task>)")
     made.add_argument("--progress", action="store_true", help="draw progress bars even where there is no terminal")
     return made
@@ -168,7 +171,8 @@ def _emit(verbs: Any) -> None:
 
 
 def _retry(verbs: Any) -> None:
-    verb = _task_verb(verbs, "retry", "emit once more what failed calls and answers that did not parse have cost")
+    text = "emit once more what failed calls and answers that did not parse have cost"
+    verb = _task_verb(verbs, "retry", text, of_run=True)
     for add in (_lm, _on, _lm_licence, _licences, _recipe, _seed, _budget):
         add(verb)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stillroom.errors import BadConfig
 from stillroom.ledger import Spent
 
+from .begun import remember, taken_up
 from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, open_prompter, program_of, spent_of
 from .job import DEFAULT_LM, Job, read_job
 from .progress import Bars, spelled
@@ -43,13 +44,15 @@ def emit(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
     lm = lm_of_run(job)
     need(for_gates(job))
     with open_desk(job, screen, lm) as desk:
-        value = _emitted(desk, program_of(desk), again=again)
+        program = program_of(desk)
+        remember(job.run, args)
+        value = _emitted(desk, program, again=again)
         return Ending(value, SHORT if value["shortfall"] else 0)
 
 
 def retry(args: Namespace, screen: Screen) -> Ending:
-    """Emit once more what calls that failed and answers that did not parse have cost."""
-    return emit(args, screen, again=True)
+    """Emit once more what calls that failed and answers that did not parse have cost, of a run or of a task's run."""
+    return emit(taken_up(args) if args.task.is_dir() else args, screen, again=True)
 
 
 def distil(args: Namespace, screen: Screen) -> Ending:
@@ -74,6 +77,7 @@ def run(args: Namespace, screen: Screen) -> Ending:
     with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
         allowed(job, desk.engine)
         program, compiled = _compiled(desk)
+        remember(job.run, args)
         emitted = _emitted(desk, program)
         if emitted["shortfall"]:
             screen.note(
@@ -296,7 +300,7 @@ def _stopped(emitted: Emitted) -> str:
     if fates.get("surplus"):
         told.append(f"{fates['surplus']} beyond their quotas")
     if fates.get("quarantined"):
-        told.append(f"{fates['quarantined']} lost to faults (`stillroom retry` tries them again)")
+        told.append(f"{fates['quarantined']} lost to faults (`stillroom retry RUN` tries them again)")
     return ", ".join(told)
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from scripted_cli import write_task
 
-from stillroom.errors import EngineRefused
-
 pytestmark = pytest.mark.usefixtures("model")
 
 
@@ -75,25 +73,6 @@ def test_the_funnel_adds_up(cli, task: Path):
     told = cli("emit", task, "--per-label", 6, "--json").json
     assert told["written"] == told["accepted"] + sum(gate["stopped"] for gate in told["funnel"])
     assert told["accepted"] == 18
-
-
-def test_what_was_lost_to_faults_is_tried_again_on_request(cli, model, tmp_path: Path):
-    """A failed call costs its row and no other; `retry` begins the lost rows anew and nothing else."""
-    from scripted_cli import write_task
-
-    task = write_task(tmp_path, "recipe = st.recipes.labelled(per_label=4, attempts=1)")
-    cli("compile", task)
-    model(fail=lambda request: EngineRefused("too long") if (request.config.seed or 1) % 3 == 0 else None)
-    short = cli("emit", task, "--json").json
-    lost = short["fates"]["quarantined"]
-    assert short["written"] == 12
-    assert "lost to faults (`stillroom retry` tries them again)" in cli("emit", task).out
-    model()
-    told = cli("retry", task, "--json").json
-    assert told["fates"]["quarantined"] == lost > 0
-    assert told["written"] == 12 + lost
-    assert told["accepted"] > short["accepted"]
-    assert cli("emit", task, "--json").json["fates"] == told["fates"]
 
 
 def test_an_unfilled_quota_ends_with_6(cli, tmp_path: Path):
