@@ -15,13 +15,16 @@ from stillroom.values import digest
 
 from .export import write_rows
 from .flow import Ask, Emitted, Flow, Inputs, run_flow
+from .forecast import Forecast, forecast, foresee
+from .forecast.standing import Standing
 from .plan import Decoding, Plan
 
 if TYPE_CHECKING:
     import dspy
 
-__all__ = ["answer", "answering"]
+__all__ = ["answer", "answering", "foresee_answers"]
 
+PHASE = "answer"
 ROOM = 1024  # tokens of an answer where no plan says
 
 
@@ -37,6 +40,7 @@ def answer(
     attempts: int = 1,
     seed: int = 0,
     budget: Budget | None = None,
+    reuse: Sequence[Path | str] = (),
     retry: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Emitted:
@@ -58,6 +62,7 @@ def answer(
         attempts: Tries of a row whose answer fails a gate; more than one needs a temperature above 0 to be of use.
         seed: Of sampling.
         budget: Limits of the phase.
+        reuse: Folders of other runs whose finished calls may be taken over, as `open_session` says; free of charge.
         retry: Whether rows that were lost to faults before are tried once more.
         on_progress: Called with (answered, rows begun).
 
@@ -67,12 +72,9 @@ def answer(
         FingerprintChanged: If the folder was begun with another program, other gates or other rows.
     """
     engine = open_engine(lm) if isinstance(lm, str) else lm
-    plan = program if isinstance(program, Plan) else _declared(program, engine.model)
-    gates = _form(plan) if gates is None else gates
-    flow = answering(plan, rows, gates, columns=columns, attempts=attempts, seed=seed)
-    fingerprint = {"plan": plan.digest, "columns": dict(columns or {}), "attempts": attempts, "seed": seed}
     try:
-        with open_session(engine, run, "answer", {**fingerprint, "licence": licence, **pins(gates)}, budget) as session:
+        flow, fingerprint = _prepared(program, rows, engine, gates, columns, licence, attempts, seed)
+        with open_session(engine, run, PHASE, fingerprint, budget, reuse=reuse) as session:
             own = inherited(engine.model, engine.licence, [licence])
             emitted = run_flow(flow, session, licence=own, retry=retry, on_progress=on_progress)
     finally:
@@ -80,6 +82,57 @@ def answer(
             engine.close()
     write_rows(emitted, Path(run))
     return emitted
+
+
+def foresee_answers(
+    program: Plan | type[dspy.Signature],
+    rows: Any,
+    *,
+    lm: Engine,
+    run: Path | str,
+    gates: Sequence[Gate] | None = None,
+    columns: Mapping[str, str] | None = None,
+    licence: str = "",
+    attempts: int = 1,
+    seed: int = 0,
+    budget: Budget | None = None,
+    reuse: Sequence[Path | str] = (),
+    probe: int = 0,
+) -> Forecast:
+    """Forecast what `answer` will take and give, before it is begun or while it is not ended.
+
+    Args:
+        program, rows, lm, run, gates, columns, licence, attempts, seed, budget, reuse: As `answer` takes them.
+        probe: Answer so many of the rows for real, whose calls the run then finds. 0 spends nothing.
+
+    Raises:
+        BadInput: For what cannot work, and for rows that can be read once only.
+        FingerprintChanged: As `answer` does.
+        BudgetExceeded, EngineError: From the probe; what was answered is kept.
+    """
+    flow, fingerprint = _prepared(program, rows, lm, gates, columns, licence, attempts, seed)
+    if not probe and not (Path(run) / "run.db").is_file():
+        return forecast(flow, [lm], standing=Standing(budget=budget or Budget()), phase=PHASE)
+    with open_session(lm, run, PHASE, fingerprint, budget, reuse=reuse, begin=False) as session:
+        return foresee(flow, session, rows=probe)
+
+
+def _prepared(
+    program: Plan | type[dspy.Signature],
+    rows: Any,
+    engine: Engine,
+    gates: Sequence[Gate] | None,
+    columns: Mapping[str, str] | None,
+    licence: str,
+    attempts: int,
+    seed: int,
+) -> tuple[Flow, dict[str, Any]]:
+    """The flow, and all that its run is a function of."""
+    plan = program if isinstance(program, Plan) else _declared(program, engine.model)
+    gates = _form(plan) if gates is None else gates
+    flow = answering(plan, rows, gates, columns=columns, attempts=attempts, seed=seed)
+    decided = {"plan": plan.digest, "columns": dict(columns or {}), "attempts": attempts, "seed": seed}
+    return flow, {**decided, "licence": licence, **pins(gates)}
 
 
 def answering(

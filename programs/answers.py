@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stillroom.engines import Engine, Score, call_seconds
@@ -68,11 +68,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answered row: `outputs`, or `None` and the `problem` where the answer did not fit the format."""
+    """One answered row: `outputs`, or `None` and the `problem` where the answer did not fit the format.
+
+    Where labels were scored, `shares` holds the probability of each among themselves, less its calibration.
+    """
 
     outputs: dict[str, Any] | None
     problem: str
     cost: Cost
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def answer_many(
@@ -177,7 +181,10 @@ def _totals(plan: Plan, scores: Sequence[Score]) -> dict[str, float]:
 
 def _shares(plan: Plan, scores: Sequence[Score]) -> dict[str, float]:
     """Log of each label's probability among all labels, in nats."""
-    totals = _totals(plan, scores)
+    return _normed(_totals(plan, scores))
+
+
+def _normed(totals: Mapping[str, float]) -> dict[str, float]:
     highest = max(totals.values())
     whole = highest + math.log(sum(math.exp(total - highest) for total in totals.values()))
     return {name: total - whole for name, total in totals.items()}
@@ -191,7 +198,14 @@ def score_cost(engine: Engine, request: Request, scores: Sequence[Score]) -> Cos
 
 
 def _chosen(plan: Plan, engine: Engine, request: Request, scores: Sequence[Score]) -> Answer:
-    return Answer(plan.choose(_totals(plan, scores)), "", score_cost(engine, request, scores))
+    totals, calibration = _totals(plan, scores), plan.scored or {}
+    shares = _normed({name: total - calibration[name] for name, total in totals.items()})
+    return Answer(
+        plan.choose(totals),
+        "",
+        score_cost(engine, request, scores),
+        {name: math.exp(share) for name, share in shares.items()},
+    )
 
 
 def _read(plan: Plan, engine: Engine, request: Request, response: Response) -> Answer:

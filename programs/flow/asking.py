@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stillroom.engines import Engine, served_version
@@ -43,6 +43,7 @@ class Reply:
         repaired: Whether the JSON had to be mended.
         reasked: Whether it was asked for a second time.
         served: The version that an endpoint says it answered with, or "".
+        shares: Probability of each label, where they were scored.
     """
 
     outputs: dict[str, Any] | None
@@ -54,6 +55,7 @@ class Reply:
     repaired: bool = False
     reasked: bool = False
     served: str = ""
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 async def ask(engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int | None, *, reask: bool = True) -> Reply:
@@ -74,7 +76,7 @@ async def ask(engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int |
 
 def scored(answer: Answer) -> Reply:
     """The reply of a plan that scores its labels: nothing was written that could be at fault."""
-    return Reply(answer.outputs, answer.problem, False, "", "stop", (answer.cost.spent,))
+    return Reply(answer.outputs, answer.problem, False, "", "stop", (answer.cost.spent,), shares=answer.shares)
 
 
 def _read(plan: Plan, response: Response) -> Reply:

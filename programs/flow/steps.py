@@ -49,6 +49,8 @@ class Ask:
         vary: The plan for one row, of the same shape: with demos that suit it, say. Equal results should be one object.
         when: Whether to ask at all; where not, the fields are None.
         reask: Whether an answer that does not parse is asked for once more.
+        shares: A further field for the probability of each label, of a plan with one categorical output and one
+            sample: from log-probabilities where the plan scores its labels, else 1 for the label that was written.
 
     Raises:
         BadConfig: If a setting cannot work, such as several samples at temperature 0.
@@ -63,8 +65,11 @@ class Ask:
     vary: Callable[[Wanted, State], Plan] | None = None
     when: Callable[[State], bool] | None = None
     reask: bool = True
+    shares: str = ""
 
     def __post_init__(self) -> None:
+        if self.shares and (self.plan.shape.label_field is None or self.listed):
+            raise BadConfig(f"step {self.name!r}: shares need one categorical output and one sample")
         if not 1 <= self.least <= self.samples:
             raise BadConfig(f"samples and least need 1 <= least <= samples, got {self.samples} and {self.least}")
         if self.samples > 1 and self.plan.decoding.temperature == 0:
@@ -86,7 +91,9 @@ class Ask:
     @property
     def adds(self) -> tuple[str, ...]:
         """The fields it gives."""
-        return (self.into or self.name,) if self.listed else tuple(each.name for each in self.plan.asked.outputs)
+        if self.listed:
+            return (self.into or self.name,)
+        return (*(each.name for each in self.plan.asked.outputs), *([self.shares] if self.shares else []))
 
     def shown(self, state: State) -> dict[str, Any]:
         """The plan's inputs, from the fields of a row."""
@@ -95,8 +102,9 @@ class Ask:
 
     def as_json(self) -> dict[str, Any]:
         """What decides its requests, for digests."""
+        shares = {"shares": self.shares} if self.shares else {}
         return {"ask": self.name, "plan": self.plan.digest, "inputs": self.inputs, "samples": self.samples,
-                "into": self.into, "least": self.least, "reask": self.reask}  # fmt: skip
+                "into": self.into, "least": self.least, "reask": self.reask, **shares}  # fmt: skip
 
 
 @dataclass(frozen=True)

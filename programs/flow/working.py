@@ -135,6 +135,8 @@ class Bench:
             finish, fault = bad.finish, bad.fault
             if bad.outputs is not None:
                 draft.state.update(bad.outputs)
+                if step.shares:
+                    draft.state[step.shares] = dict(bad.shares) or _written(plan, bad.outputs)
         malformed, said = (False, "") if bad is None else (bad.malformed, bad.text)
         draft.traces[step.name] = Trace(
             plan.digest, plan.model, parents, decoding, finish, fault, malformed, said if fault else ""
@@ -186,6 +188,12 @@ class Steps:
                 return False
         await bench.do(step, draft)
         return draft.gate != step.name and not (step.name in draft.traces and draft.traces[step.name].fault)
+
+
+def _written(plan: Plan, outputs: Mapping[str, Any]) -> dict[str, float]:
+    """All for the label that was written, where labels were not scored."""
+    label = plan.shape.label_field
+    return {} if label is None else {each: float(outputs[label.name] == each) for each in label.labels}
 
 
 def needs(steps: Sequence[Step]) -> list[frozenset[int]]:

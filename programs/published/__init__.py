@@ -1,0 +1,32 @@
+"""Published data-generation systems as recipes: methods, the presets that tell systems apart, and how they run."""
+
+from __future__ import annotations
+
+from .growing import Growing
+from .job import TEACHER, Job
+from .method import Call, Emit, Given, Method
+from .preset import Preset, read_preset
+from .rule import Rule
+from .run import prepare, records, run_preset
+from .shelf import System, preset, presets, sample, systems
+
+__all__ = [
+    "TEACHER",
+    "Call",
+    "Emit",
+    "Given",
+    "Growing",
+    "Job",
+    "Method",
+    "Preset",
+    "Rule",
+    "System",
+    "prepare",
+    "preset",
+    "presets",
+    "read_preset",
+    "records",
+    "run_preset",
+    "sample",
+    "systems",
+]

@@ -1,0 +1,44 @@
+"""A rule as a gate: a plain function of a row's fields that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stillroom.evals import Verdict
+from stillroom.evals.gates import Candidate
+from stillroom.rows import By, Status
+
+__all__ = ["Rule"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Reject rows of which `why` has something to say.
+
+    Attributes:
+        name: As funnels and passports name it; it states every setting.
+        why: The reason against a row's fields, or "".
+        by: Who decides: "form" for a look at the text alone, "verifier" for a program that knows what is right,
+            "judge" where the row's fields hold what a model said of it.
+        on_fail: What becomes of a row that fails.
+    """
+
+    name: str
+    why: Callable[[Mapping[str, Any]], str]
+    by: By = "form"
+    on_fail: Status = "rejected"
+
+    def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        """One verdict per candidate, in order."""
+        return [self._one(candidate) for candidate in batch]
+
+    def _one(self, candidate: Candidate) -> Verdict:
+        if candidate.fault:
+            return Verdict.fail(candidate.fault)
+        why = self.why(candidate.values)
+        return Verdict.fail(why) if why else Verdict.ok()
+
+    def keep(self, passed: Sequence[Candidate]) -> None:
+        """Nothing to learn."""

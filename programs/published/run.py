@@ -1,0 +1,176 @@
+"""Run a preset: its flow over the user's rows and engines, in a run folder that can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from stillroom.engines import Engine, open_engine, open_session
+from stillroom.errors import BadConfig
+from stillroom.ledger import Budget
+from stillroom.licences import inherited
+from stillroom.programs.export import write_rows
+from stillroom.programs.flow import Emitted, run_flow
+from stillroom.programs.plan import Plan
+from stillroom.rows import EmittedRow
+from stillroom.signatures.records import SCHEMAS, Record, build, build_all, preferences, unpaired
+from stillroom.values import pretty, write_atomic
+
+from .job import TEACHER, Job
+from .method import Emit
+from .preset import Preset
+from .shelf import preset as named
+from .shelf import sample
+
+__all__ = ["NOTE", "prepare", "records", "run_preset"]
+
+NOTE = "recipe.json"
+"""The file of a run folder that says which preset made it, with which parameters."""
+
+
+def prepare(
+    preset: Preset | str,
+    engines: Mapping[str, Engine],
+    *,
+    given: Mapping[str, Any] | None = None,
+    samples: bool = False,
+    rows: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    plans: Mapping[str, Plan] | None = None,
+    seed: int = 0,
+) -> Job[Any]:
+    """Put a job together and check it. Nothing is asked.
+
+    Args:
+        preset: Or its name.
+        engines: By role; "teacher" at least.
+        given: The user's rows by name: paths, DataFrames or rows.
+        samples: Whether rows of our own stand in for those that are not given.
+        rows: Accepted rows wanted; the preset's where None.
+        params: Parameters that differ from the preset's.
+        plans: Compiled plans by name of the call they stand in for.
+        seed: Of everything drawn.
+
+    Raises:
+        BadConfig, BadData: For what cannot work.
+    """
+    preset = named(preset) if isinstance(preset, str) else preset
+    method, given = preset.load(), dict(given or {})
+    if TEACHER not in engines:
+        raise BadConfig(f"a recipe needs an engine for the role {TEACHER!r}, got {sorted(engines)}")
+    for what, names, known in (("source", given, method.given), ("call", plans or {}, method.calls)):
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise BadConfig(f"{preset.name} has no {what} {unknown[0]!r}", mend=f"It has {', '.join(known) or 'none'}.")
+    if samples:
+        given = {**{name: sample(file) for name, file in preset.sample.items()}, **given}
+    if rows is not None and rows < 1:
+        raise BadConfig(f"rows must be at least 1, got {rows!r}")
+    settled = method.settle({**preset.params, **(params or {})})
+    return Job(preset, method, settled, engines, given, preset.rows if rows is None else rows, seed, plans or {})
+
+
+def run_preset(
+    preset: Preset | str,
+    run: Path | str,
+    *,
+    lm: str | Engine,
+    roles: Mapping[str, str | Engine] | None = None,
+    given: Mapping[str, Any] | None = None,
+    samples: bool = False,
+    rows: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    plans: Mapping[str, Plan] | None = None,
+    seed: int = 0,
+    budget: Budget | None = None,
+    licence: str = "",
+    reuse: Sequence[Path | str] = (),
+    retry: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Emitted:
+    """Run a published system into the folder `run`; called again, it goes on where it stopped and pays nothing twice.
+
+    Args:
+        preset, given, samples, rows, params, plans, seed: As `prepare` takes them.
+        run: The run folder, made when missing.
+        lm: The teacher: an engine, or a name as `stillroom.engines.open_engine` takes it.
+        roles: Further models by role: "judge", "student", ...; the teacher has every role that is not named.
+        budget: Limits of all calls together.
+        licence: Of the given rows; the user's own where "".
+        reuse: Run folders whose finished calls are taken over.
+        retry: Whether rows lost to faults before are tried once more.
+        on_progress: Called with (accepted, wanted).
+
+    Raises:
+        BadInput: Before any call, for what cannot work.
+        BudgetExceeded, EngineError: Finished calls are kept, and a second call goes on.
+        FingerprintChanged: If the folder was begun with something else.
+    """
+    with ExitStack() as stack:
+        engines: dict[str, Engine] = {}
+        opened: dict[str, Engine] = {}
+        for role, model in {TEACHER: lm, **(roles or {})}.items():
+            if isinstance(model, str) and model not in opened:
+                opened[model] = open_engine(model)
+                stack.callback(opened[model].close)
+            engines[role] = opened[model] if isinstance(model, str) else model
+        job = prepare(preset, engines, given=given, samples=samples, rows=rows, params=params, plans=plans, seed=seed)
+        teacher = engines[TEACHER]
+        others = [each for each in dict.fromkeys(engines.values()) if each.model != teacher.model]
+        flow = job.method.flow(job)
+        fingerprint = {"recipe": job.digest, "rows": job.rows}
+        with open_session(teacher, run, "emit", fingerprint, budget, reuse=reuse) as session:
+            write_atomic(Path(run) / NOTE, pretty(noted(job)))
+            own = inherited(teacher.model, teacher.licence, [licence])
+            emitted = run_flow(flow, session, engines=others, licence=own, retry=retry, on_progress=on_progress)
+    write_rows(emitted, Path(run))
+    return emitted
+
+
+def noted(job: Job[Any]) -> dict[str, Any]:
+    """What the run folder says of the job, for people and for exports."""
+    return {
+        "preset": job.preset.name,
+        "method": job.method.name,
+        "version": job.method.version,
+        "params": asdict(job.params),
+        "models": {role: engine.model for role, engine in job.engines.items()},
+        "plans": {name: job.plan(name).digest for name in job.method.calls},
+        "rows": job.rows,
+        "seed": job.seed,
+        "emits": {name: asdict(job.method.emits[name]) for name in job.preset.emits},
+    }
+
+
+def records(
+    emit: Emit,
+    schema: str,
+    rows: Sequence[EmittedRow],
+    rejects: Sequence[EmittedRow] = (),
+    *,
+    seed: int | None = None,
+    round: int = 0,
+) -> Iterator[Record]:
+    """The rows of a run as records.
+
+    Args:
+        emit: How, from the method's `emits`.
+        schema: Of the record schemas.
+        rows: Accepted rows.
+        rejects: The others, where records are made of them too.
+        seed, round: For the papers.
+    """
+    said: dict[str, Any] = {"seed": seed, "round": round}
+    if emit.field:
+        for row in rows:
+            value = row.values.get(emit.field) or []
+            for fields in [value] if isinstance(value, Mapping) else value:
+                yield build(SCHEMAS[schema], replace(row, values=fields), **said)
+    elif emit.rejects:
+        make = preferences if schema == "pref" else unpaired
+        yield from make(rows, rejects, emit.columns, **said)
+    else:
+        yield from build_all(SCHEMAS[schema], rows, emit.columns, **said)

@@ -1,0 +1,149 @@
+"""What is asked to answer or to write anew: solutions, tests, rewritings, translations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import dspy
+from typing_extensions import TypedDict
+
+__all__ = [
+    "Answer",
+    "Describe",
+    "Evolve",
+    "FromDoc",
+    "Paraphrase",
+    "Repair",
+    "Rephrase",
+    "Revise",
+    "Solve",
+    "SolveCode",
+    "SolveMixed",
+    "Translate",
+    "WriteCheck",
+    "WriteTests",
+]
+
+In, Out = dspy.InputField, dspy.OutputField
+
+
+class Block(TypedDict):
+    """One piece of a mixed solution."""
+
+    kind: Literal["text", "code"]
+    body: str
+
+
+class Answer(dspy.Signature):
+    """Follow the instruction."""
+
+    system: str = In(desc="what to keep to")
+    instruction: str = In()
+    input: str = In(desc="what the instruction is about; may be empty")
+    response: str = Out()
+
+
+class Solve(dspy.Signature):
+    """Solve the problem step by step, then give the final answer alone."""
+
+    problem: str = In()
+    steps: list[str] = Out()
+    answer: str = Out(desc="the final answer: a number, a formula or a few words")
+
+
+class SolveMixed(dspy.Signature):
+    """Solve the problem in text and Python, in turns. Each piece of code prints what the text behind it relies on."""
+
+    problem: str = In()
+    blocks: list[Block] = Out()
+    answer: str = Out()
+
+
+class SolveCode(dspy.Signature):
+    """Write code that solves the problem."""
+
+    problem: str = In()
+    language: str = In()
+    code: str = Out()
+
+
+class WriteTests(dspy.Signature):
+    """Write tests of the function that the problem asks for. You do not see a solution."""
+
+    problem: str = In()
+    entry: str = In(desc="name of the function")
+    tests: list[str] = Out(desc="one assert statement each")
+
+
+class WriteCheck(dspy.Signature):
+    """Write a Python function `check(response: str) -> bool` that says whether a response keeps to the instruction."""
+
+    instruction: str = In()
+    fn: str = Out(desc="the whole function, nothing else")
+
+
+class Evolve(dspy.Signature):
+    """Rewrite the instruction as the operation says. Write the new instruction alone, without answering it."""
+
+    instruction: str = In()
+    op: str = In(desc="what to do to it")
+    evolved: str = Out(desc="the new instruction")
+
+
+class Rephrase(dspy.Signature):
+    """Write the passage anew in the style asked for. Keep all of its facts and add none."""
+
+    passage: str = In()
+    style: str = In()
+    text: str = Out()
+
+
+class Paraphrase(dspy.Signature):
+    """Say the instruction in other words. It must ask for the same, of the same input."""
+
+    instruction: str = In()
+    input: str = In()
+    paraphrase: str = Out()
+
+
+class Translate(dspy.Signature):
+    """Translate the text. Code keeps what it does, prose what it says."""
+
+    text: str = In()
+    source: str = In(desc="language of the text")
+    target: str = In(desc="language wanted")
+    kind: Literal["code", "prose"] = In()
+    translation: str = Out()
+
+
+class Describe(dspy.Signature):
+    """Document the code so well that somebody could write it again without seeing it."""
+
+    code: str = In()
+    doc: str = Out(desc="what it does, its name, its inputs and outputs, and its edge cases")
+
+
+class FromDoc(dspy.Signature):
+    """Write the code that the documentation describes."""
+
+    doc: str = In()
+    language: str = In()
+    code: str = Out()
+
+
+class Revise(dspy.Signature):
+    """Write the response again so that the criticism no longer holds."""
+
+    instruction: str = In()
+    response: str = In()
+    critique: str = In()
+    revised: str = Out()
+
+
+class Repair(dspy.Signature):
+    """Correct the attempt, given what went wrong with it."""
+
+    problem: str = In()
+    attempt: str = In()
+    feedback: str = In()
+    repaired: str = Out(desc="the whole corrected attempt")

@@ -1,0 +1,103 @@
+"""What is asked to find fault, to rate, to choose or to put in order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import dspy
+from typing_extensions import TypedDict
+
+__all__ = ["Attributes", "Classify", "Compare", "Critique", "Discriminate", "Judge", "Rank", "WriteForScore", "YesNo"]
+
+In, Out = dspy.InputField, dspy.OutputField
+
+
+class Rule(TypedDict):
+    """One rule a case was held against."""
+
+    rule: str
+    ok: bool
+    reason: str
+
+
+class Critique(dspy.Signature):
+    """Say where the response falls short of the principle, concretely."""
+
+    instruction: str = In()
+    response: str = In()
+    principle: str = In()
+    critique: str = Out()
+
+
+class Judge(dspy.Signature):
+    """Judge the response by the rubric: reasons first, then the points."""
+
+    instruction: str = In()
+    response: str = In()
+    rubric: str = In()
+    reference: str = In(desc="an answer that deserves full points; may be empty")
+    feedback: str = Out()
+    score: int = Out(desc="points, on the rubric's scale")
+
+
+class YesNo(dspy.Signature):
+    """Answer the question about the text with yes or no."""
+
+    question: str = In()
+    text: str = In()
+    verdict: Literal["yes", "no"] = Out()
+
+
+class Classify(dspy.Signature):
+    """Choose the one label that fits the text."""
+
+    text: str = In()
+    labels: list[str] = In()
+    label: str = Out(desc="one of the labels, as it is written")
+
+
+class Attributes(dspy.Signature):
+    """Rate the response to the prompt on each attribute."""
+
+    prompt: str = In()
+    response: str = In()
+    names: list[str] = In(desc="the attributes")
+    scale: str = In(desc="the lowest and the highest rating")
+    attributes: dict[str, int] = Out()
+
+
+class Compare(dspy.Signature):
+    """Say which of two responses follows the principle better."""
+
+    instruction: str = In()
+    a: str = In()
+    b: str = In()
+    principle: str = In()
+    better: Literal["A", "B"] = Out()
+
+
+class Rank(dspy.Signature):
+    """Put the responses in order, the best first."""
+
+    instruction: str = In()
+    responses: list[str] = In(desc="numbered from 1 in the order given")
+    order: list[int] = Out(desc="all their numbers, the best one's first")
+
+
+class Discriminate(dspy.Signature):
+    """Hold the case against each rule, one after the other, then say whether it is good as a whole."""
+
+    case: str = In()
+    criteria: list[str] = In()
+    rules: list[Rule] = Out()
+    overall: bool = Out()
+
+
+class WriteForScore(dspy.Signature):
+    """Write a response to the instruction that deserves exactly this score by the rubric."""
+
+    instruction: str = In()
+    rubric: str = In()
+    score: int = In()
+    reference: str = In(desc="an answer that deserves full points; may be empty")
+    response: str = Out(desc="about as long as the reference")

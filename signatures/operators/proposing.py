@@ -1,0 +1,157 @@
+"""What is asked to come up with something: tasks, examples, texts, questions, queries."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import dspy
+from typing_extensions import TypedDict
+
+__all__ = [
+    "Abstract",
+    "AskAbout",
+    "CallTools",
+    "ExtractQA",
+    "InstructionFor",
+    "MakeCase",
+    "MakeInstances",
+    "MakeLabelled",
+    "ProposeFrom",
+    "ProposeTasks",
+    "ToolQuery",
+    "WriteForLabel",
+]
+
+In, Out = dspy.InputField, dspy.OutputField
+
+
+class Instance(TypedDict):
+    """One example of a task."""
+
+    input: str
+    output: str
+
+
+class LabelledInstance(TypedDict):
+    """One example of a classification task, its label first."""
+
+    label: str
+    input: str
+
+
+class Pair(TypedDict):
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+class ToolCall(TypedDict):
+    """One call of a tool; its arguments are a JSON object, as text."""
+
+    name: str
+    arguments: str
+
+
+class ProposeTasks(dspy.Signature):
+    """Come up with new tasks in the manner of those shown. Make them diverse, and different from those shown."""
+
+    demos: list[str] = In(desc="tasks that are there already")
+    n: int = In(desc="how many new tasks to write")
+    tasks: list[str] = Out(desc="one instruction each, in the imperative")
+
+
+class ProposeFrom(dspy.Signature):
+    """Write one self-contained problem that the seed inspires and that meets the constraint."""
+
+    seed: str = In()
+    kind: Literal["snippet", "topic", "words", "rubric", "attrs"] = In(desc="what the seed is")
+    constraint: str = In()
+    problem: str = Out()
+
+
+class MakeInstances(dspy.Signature):
+    """Write examples of the task: an input, empty where the task needs none, then its right output."""
+
+    task: str = In()
+    instances: list[Instance] = Out()
+
+
+class MakeLabelled(dspy.Signature):
+    """For a classification task, write an input for each label: the label first, then an input that it is right for."""
+
+    task: str = In()
+    labels: list[str] = In(desc="the labels to write for; name them yourself where there are none")
+    instances: list[LabelledInstance] = Out()
+
+
+class WriteForLabel(dspy.Signature):
+    """Write a text that the label is right for, with the attributes given."""
+
+    label: str = In()
+    definition: str = In()
+    attributes: str = In()
+    text: str = Out()
+
+
+class InstructionFor(dspy.Signature):
+    """Write the instruction that the text would be an excellent answer to."""
+
+    text: str = In()
+    detail: str = In(desc="how detailed the instruction is to be; may be empty")
+    instruction: str = Out()
+
+
+class ExtractQA(dspy.Signature):
+    """Ask questions that the passage answers. Each answer is a piece of the passage, word for word."""
+
+    passage: str = In()
+    n: int = In(desc="how many")
+    pairs: list[Pair] = Out()
+
+
+class AskAbout(dspy.Signature):
+    """Ask one factual question that the passage answers and that makes sense without it."""
+
+    passage: str = In()
+    question: str = Out()
+
+
+class MakeCase(dspy.Signature):
+    """Make one training case of the code for the task: an instruction, what it needs to know, and the solution."""
+
+    code: str = In()
+    task: str = In()
+    good: list[str] = In(desc="cases that were accepted")
+    bad: list[str] = In(desc="cases that were refused, and why")
+    task_name: str = Out()
+    case_instruction: str = Out(desc="one or two sentences")
+    information: str = Out(desc="what the instruction is about, at most two sentences or the code; may be empty")
+    solution: str = Out()
+
+
+class ToolQuery(dspy.Signature):
+    """Write what a user may ask that cannot be answered well without so many calls of the tools."""
+
+    tools: str = In(desc="their JSON schemas")
+    n_calls: int = In(desc="0: the tools are there, and not needed")
+    query: str = Out()
+
+
+class CallTools(dspy.Signature):
+    """Say what to do next, and which tools to call; call none where the answer is known."""
+
+    query: str = In()
+    tools: str = In(desc="their JSON schemas")
+    history: str = In(desc="calls so far with their results")
+    thought: str = Out()
+    calls: list[ToolCall] = Out()
+
+
+class Abstract(dspy.Signature):
+    """Rewrite the solution so that each derived value is a placeholder, as in [20 + 35 = y1]."""
+
+    question: str = In()
+    gold: str = In(desc="the solution")
+    chain: str = Out(desc="the reasoning with placeholders in brackets")
+    goal: str = Out(desc="the placeholder that holds the final answer")

@@ -1,0 +1,1 @@
+from signatures.operators.proposing import *
