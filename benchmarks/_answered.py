@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,12 +63,8 @@ class Settings:
 def answered(settings: Settings) -> Emitted:
     """Answer the rows. Raises what stillroom raises."""
     import stillroom as st
-    from stillroom.engines import HttpEngine, open_session
-    from stillroom.evals.gates import Schema, Whole
+    from stillroom.engines import HttpEngine
     from stillroom.programs import Plan
-    from stillroom.programs.answering import answering
-    from stillroom.programs.export import write_rows
-    from stillroom.programs.flow import run_flow
     from stillroom.programs.plan import Decoding
     from stillroom.signatures import Field, Shape
 
@@ -94,15 +89,16 @@ def answered(settings: Settings) -> Emitted:
         format="bare" if settings.kind == "text" else "json",
         decoding=Decoding(temperature=settings.temperature, max_tokens=64),
     )
-    run = Path(settings.run)
     try:
-        if not settings.reuse:
-            return st.answer(plan, settings.rows, lm=engine, run=run, attempts=settings.attempts, retry=settings.retry)
-        flow = answering(plan, settings.rows, [Schema(shape), Whole()], attempts=settings.attempts)
-        with open_session(engine, run, "answer", {"plan": plan.digest}, reuse=settings.reuse) as session:
-            emitted = run_flow(flow, session, retry=settings.retry)
-        write_rows(emitted, run)
-        return emitted
+        return st.answer(
+            plan,
+            settings.rows,
+            lm=engine,
+            run=settings.run,
+            attempts=settings.attempts,
+            reuse=settings.reuse,
+            retry=settings.retry,
+        )
     finally:
         engine.close()
 

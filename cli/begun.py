@@ -8,58 +8,77 @@ from typing import Any
 
 from stillroom.errors import BadConfig
 
-__all__ = ["remember", "taken_up"]
+__all__ = ["begins", "remember", "taken_up"]
 
 KIND, ROWS = "command", "rows"
 PASSING = {"verb", "home", "json", "progress", "run"}
 """What says how one command is told, or where, and nothing of the rows."""
-PATHS = ("task",)
+PATHS = ("task", "program", "compiled", "rows")
+
+
+def begins(args: Namespace) -> None:
+    """See that no option is given that only looks ahead. Raises `BadConfig`."""
+    ahead = [f"--{name}" for name in ("probe", "like") if getattr(args, name, None) is not None]
+    if ahead:
+        raise BadConfig(f"{ahead[0]} looks ahead, got it without --dry-run", mend="Add --dry-run, or leave it out.")
 
 
 def remember(run: Path, args: Namespace) -> None:
     """Note in `run` that the command of `args` begins rows there, unless rows of an earlier one stand there."""
     from stillroom.store import Store
 
-    given = {name: value for name, value in vars(args).items() if name not in PASSING and value is not None}
-    given |= {name: str(given[name].absolute()) for name in PATHS if name in given}
+    given = {name: value for name, value in vars(args).items() if name not in PASSING}
+    given |= {name: str(given[name].absolute()) for name in PATHS if given.get(name)}
+    if given.get("reuse"):
+        given["reuse"] = [str(each.absolute()) for each in given["reuse"]]
     with Store(run) as store:
         if not store.notes(KIND) or next(store.rows(), None) is None:
-            store.put_note(KIND, ROWS, {"verb": args.verb, "given": given})
+            store.put_note(KIND, ROWS, given)
 
 
 def taken_up(args: Namespace) -> Namespace:
-    """The command that began the rows of the run folder `args.task`, with what `args` gives laid over it.
+    """The options of the command that began the rows of the run folder `args.task`, with what `args` gives laid over them.
 
     Raises:
         BadConfig: If the folder holds no run, the run does not know its command, or a file of it has moved.
         RunError: If the run cannot be used.
     """
-    from stillroom.store import Store
-
     folder: Path = args.task
     if not (folder / "run.db").is_file():
         raise BadConfig(
             f"a run folder must hold run.db, got {str(folder)!r}",
-            mend="Give the folder that `stillroom emit` named, or the task file.",
+            mend="Give the folder that `stillroom emit` or `stillroom answer` named, or the task file.",
         )
     if args.run is not None:
         raise BadConfig(
             f"retry takes one run, got {str(folder)!r} and --run {str(args.run)!r}", mend="Leave out --run."
         )
+    noted = _noted(folder)
+    paths = {name: Path(noted[name]) for name in PATHS if noted.get(name)}
+    for name, path in paths.items():
+        if not path.exists():
+            elsewhere = (
+                f", or name it where it is now: stillroom retry TASK.py --run {folder}" if name == "task" else ""
+            )
+            raise BadConfig(
+                f"what the rows were made from must be where it was, got no {path}", mend=f"Put it back{elsewhere}."
+            )
+    given = {name: value for name, value in vars(args).items() if value is not None and name != "task"}
+    unfit = sorted(given.keys() & {"per_label", "n", "seed", "override"}) if "program" in noted else []
+    if unfit:
+        raise BadConfig(f"rows that were answered take no --{unfit[0].replace('_', '-')}", mend="Leave it out.")
+    return Namespace(**{**dict.fromkeys(vars(args)), **noted, **paths, **given, "run": folder})
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    from stillroom.store import Store
+
     with Store(folder) as store:
-        known: dict[str, Any] | None = store.notes(KIND).get(ROWS)
-    if known is None:
+        noted: dict[str, Any] | None = store.notes(KIND).get(ROWS)
+    if noted is None:
         raise BadConfig(
             f"a run must know which command began its rows, got none in {str(folder)!r}",
             mend="Emit first. Rows that Python code began are tried again by the same code, with `retry=True`; "
             f"those of an older run by: stillroom retry TASK.py --run {folder}",
         )
-    given = known["given"] | {name: Path(known["given"][name]) for name in PATHS if name in known["given"]}
-    for name in PATHS:
-        if name in given and not given[name].exists():
-            raise BadConfig(
-                f"the file that rows were made from must be where it was, got no {given[name]}",
-                mend=f"Put it back, or name it where it is now: stillroom retry TASK.py --run {folder}",
-            )
-    laid_over = {name: value for name, value in vars(args).items() if value is not None and name != "task"}
-    return Namespace(**{**dict.fromkeys(vars(args)), **given, **laid_over, "run": folder})
+    return noted

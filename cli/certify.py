@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stillroom.errors import BadConfig
 
+from .job import budget_of
 from .show import Ending, Screen, table
 from .taskfile import execute
 from .watched import Watched, stoppable
@@ -100,7 +101,6 @@ def _watched(judge: Judge) -> Iterator[Judge]:
 
 def _certified(args: Namespace, judge: Judge, screen: Screen) -> Ending:
     from stillroom.engines import open_session
-    from stillroom.ledger import Budget
     from stillroom.programs import judging
     from stillroom.signatures.data import read_rows
     from stillroom.values import digest
@@ -110,11 +110,10 @@ def _certified(args: Namespace, judge: Judge, screen: Screen) -> Ending:
     marks = digest([asdict(row) for row in labelled], 8)
     home = args.judge if args.judge.is_dir() else Path("runs") / f"certify-{args.judge.stem}"
     folder = args.run or home / "certify" / f"{judge.plan.digest[:8]}-{marks}"
-    limits = {name: getattr(args, name) for name in ("calls", "tokens", "minutes", "usd")}
-    budget = Budget(**{name: value for name, value in limits.items() if value is not None})
+    fingerprint = {"judge": judge.name, "labels": marks}
     with (
         _watched(judge) as asking,
-        open_session(asking.engine, folder, "certify", {"judge": judge.name, "labels": marks}, budget) as session,
+        open_session(asking.engine, folder, "certify", fingerprint, budget_of(vars(args))) as session,
     ):
         certificate = judging.certify(
             judging.with_engine(asking, session.engine), labelled, source=args.against.name, seed=args.seed or 0

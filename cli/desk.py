@@ -1,11 +1,12 @@
-"""What verbs work with: the engine of a job, opened and watched, the program of its run, and what a phase has cost."""
+"""What verbs work with: the engine of a job, opened and watched, and the program of its run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stillroom.errors import BadConfig
 
@@ -15,10 +16,22 @@ from .show import Screen
 from .watched import Watched, stoppable
 
 if TYPE_CHECKING:
-    from stillroom.engines import Engine
+    from stillroom.engines import Engine, PriceTable
     from stillroom.optimizers import Program
+    from stillroom.programs import Plan
 
-__all__ = ["Desk", "allowed", "for_gates", "lm_of_run", "need", "open_desk", "open_prompter", "program_of", "spent_of"]
+__all__ = [
+    "Desk",
+    "allowed",
+    "for_gates",
+    "lm_of_plan",
+    "lm_of_run",
+    "need",
+    "open_desk",
+    "open_prompter",
+    "open_watched",
+    "program_of",
+]
 
 
 @dataclass(frozen=True)
@@ -32,27 +45,47 @@ class Desk:
 
 
 @contextmanager
-def open_desk(job: Job, screen: Screen, lm: str, *, reach: bool = True) -> Iterator[Desk]:
-    """Open the engine, see that it can be reached (unless nothing will be asked), and let Ctrl-C stop it between calls."""
+def open_watched(
+    lm: str,
+    screen: Screen,
+    *,
+    run: Path,
+    licence: str | None = None,
+    on: str | None = None,
+    prices: PriceTable | None = None,
+    reach: bool = True,
+) -> Iterator[tuple[Watched, Bars]]:
+    """Open an engine, see that it can be reached (unless nothing will be asked), and let Ctrl-C stop it between calls."""
     from stillroom.engines import open_engine
     from stillroom.store import Store
 
-    if job.run.exists():  # a run that cannot be used is found before a model is loaded
-        with Store(job.run):
+    if run.exists():  # a run that cannot be used is found before a model is loaded
+        with Store(run):
             pass
-    told = {"licence": job.lm_licence, "on": job.on if reach else None}
+    told = {"licence": licence, "on": on if reach else None}
     inner = open_engine(lm, **{name: value for name, value in told.items() if value})
     try:
-        inner.prices = job.prices
+        if prices is not None:
+            inner.prices = prices
         check = getattr(inner, "check", None)
         if reach and callable(check):
             check()
         with Bars(screen) as bars:
             engine = Watched(inner, bars.spend)
             with stoppable(engine):
-                yield Desk(job, engine, bars, screen)
+                yield engine, bars
     finally:
         inner.close()
+
+
+@contextmanager
+def open_desk(job: Job, screen: Screen, lm: str, *, reach: bool = True) -> Iterator[Desk]:
+    """Open the engine of a job, as `open_watched` does."""
+    with open_watched(lm, screen, run=job.run, licence=job.lm_licence, on=job.on, prices=job.prices, reach=reach) as (
+        engine,
+        bars,
+    ):
+        yield Desk(job, engine, bars, screen)
 
 
 @contextmanager
@@ -99,7 +132,6 @@ def need(models: set[str]) -> None:
 
 def lm_of_run(job: Job) -> str:
     """The model by option; else the one the run was compiled for, where its name opens it; else the task file's."""
-    from stillroom.engines.files import known
     from stillroom.programs import Plan
 
     if not (job.run / "plan.json").is_file():
@@ -107,9 +139,15 @@ def lm_of_run(job: Job) -> str:
             f"a run folder must hold plan.json, got {str(job.run)!r}",
             mend="Run `stillroom compile` first, or give its --run folder.",
         )
-    model = Plan.load(job.run / "plan.json").model
-    named = model.partition("@")[0] in {f"local/{card.name}" for card in known()}
-    return job.lm or (model if named else job.file_lm or model)
+    return lm_of_plan(Plan.load(job.run / "plan.json"), job.lm, job.file_lm)
+
+
+def lm_of_plan(plan: Plan, asked: str | None, file_lm: str | None = None) -> str:
+    """The model that was asked for; else the one the plan was made for, where its name opens it; else the task file's."""
+    from stillroom.engines.files import known
+
+    named = plan.model.partition("@")[0] in {f"local/{card.name}" for card in known()}
+    return asked or (plan.model if named else file_lm or plan.model)
 
 
 def program_of(desk: Desk) -> Program:
@@ -117,18 +155,3 @@ def program_of(desk: Desk) -> Program:
     from stillroom.optimizers import load_program
 
     return load_program(desk.job.task, desk.job.run, desk.engine)
-
-
-def spent_of(desk: Desk, phase: str) -> dict[str, Any]:
-    """What a phase has cost over all its sessions, as the run's store has it."""
-    from stillroom.store import Store
-
-    with Store(desk.job.run) as store:
-        spent = store.spent(phase)
-    return {
-        "calls": spent.calls,
-        "tokens_in": spent.tokens_in,
-        "tokens_out": spent.tokens_out,
-        "usd": spent.usd,
-        "seconds": round(spent.seconds, 3),
-    }

@@ -1,23 +1,25 @@
-"""`--dry-run` of compile, emit and run: say what they will take and give. Nothing is spent, unless a probe is asked for."""
+"""`--dry-run` of compile, emit, answer and run: say what they will take and give. Nothing is spent, unless a probe is asked for."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillroom.errors import BadConfig
 
+from .answer import read_work
 from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, program_of
-from .job import DEFAULT_LM, Job, read_job
+from .job import DEFAULT_LM, read_job
 from .show import Ending, Screen, table
 
 if TYPE_CHECKING:
     from stillroom.optimizers import Program
     from stillroom.programs.forecast import Estimate, Forecast
 
-__all__ = ["compile", "emit", "run"]
+__all__ = ["answer", "compile", "emit", "run"]
 
 UNKNOWN = "?"
 
@@ -26,7 +28,7 @@ def compile(args: Namespace, screen: Screen) -> Ending:
     """Say what a search can take."""
     job = read_job(args)
     with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM, reach=False) as desk:
-        return _told(job, [_compile(desk)], screen)
+        return _told(job.task.name, job.run, [_compile(desk)], screen)
 
 
 def emit(args: Namespace, screen: Screen) -> Ending:
@@ -34,14 +36,35 @@ def emit(args: Namespace, screen: Screen) -> Ending:
     job = read_job(args)
     if args.probe is not None and args.like is not None:
         raise BadConfig("a forecast rests on a probe or on another run, got --probe and --like")
-    if args.probe is not None and args.probe < 2:
-        raise BadConfig(f"a probe needs at least 2 rows, got {args.probe}", mend="16 is a good number.")
+    _enough(args.probe)
     lm = lm_of_run(job)
     need(for_gates(job))
     with open_desk(job, screen, lm, reach=args.probe is not None) as desk:
         made = _emit(desk, program_of(desk), args, args.probe or 0)
         desk.bars.done()
-        return _told(job, [made], screen)
+        return _told(job.task.name, job.run, [made], screen)
+
+
+def answer(args: Namespace, screen: Screen) -> Ending:
+    """Say what answering the rows of a file will take."""
+    from stillroom.programs.answering import foresee_answers
+
+    _enough(args.probe)
+    work, probe = read_work(args), args.probe or 0
+    with work.opened(screen, reach=probe > 0) as (engine, bars):
+        made = foresee_answers(
+            work.plan,
+            work.rows,
+            lm=engine,
+            run=work.run,
+            columns=work.columns,
+            licence=args.licence or "",
+            budget=work.budget,
+            reuse=args.reuse or (),
+            probe=probe,
+        )
+        bars.done()
+        return _told(work.rows.name, work.run, [made], screen)
 
 
 def run(args: Namespace, screen: Screen) -> Ending:
@@ -62,7 +85,12 @@ def run(args: Namespace, screen: Screen) -> Ending:
             screen.note("the program is not compiled yet: emission and proof are forecast for the task as declared")
         emitted = _emit(desk, program, args, 0)
         proved = foresee_proof(job.task, desk.engine, plans, budget=job.budget, run=job.run)
-        return _told(job, [_compile(desk), emitted, proved], screen)
+        return _told(job.task.name, job.run, [_compile(desk), emitted, proved], screen)
+
+
+def _enough(probe: int | None) -> None:
+    if probe is not None and probe < 2:
+        raise BadConfig(f"a probe needs at least 2 rows, got {probe}", mend="16 is a good number.")
 
 
 def _compile(desk: Desk) -> Forecast:
@@ -83,6 +111,7 @@ def _emit(desk: Desk, program: Program, args: Namespace, rows: int) -> Forecast:
         budget=job.budget,
         purpose=job.purpose,
         overrides=job.overrides,
+        reuse=job.reuse,
         probe=rows,
         like=args.like,
     )
@@ -91,19 +120,19 @@ def _emit(desk: Desk, program: Program, args: Namespace, rows: int) -> Forecast:
 # -- as tables -----------------------------------------------------------------------
 
 
-def _told(job: Job, made: list[Forecast], screen: Screen) -> Ending:
+def _told(name: str, run: Path, made: list[Forecast], screen: Screen) -> Ending:
     for each in made:
-        screen.say(*_lines(job, each))
+        screen.say(*_lines(name, each))
         for warning in each.warnings:
             screen.note(f"{each.phase}: {warning}")
-    return Ending({"run": str(job.run), "dry_run": True, "forecasts": [each.as_json() for each in made]})
+    return Ending({"run": str(run), "dry_run": True, "forecasts": [each.as_json() for each in made]})
 
 
-def _lines(job: Job, made: Forecast) -> list[str]:
+def _lines(name: str, made: Forecast) -> list[str]:
     sure = "bounds" if made.level == 1 else f"{made.level:.0%} between low and high"
     spent = made.spent
     lines = [
-        f"{job.task.name}: forecast of {made.phase} from {made.basis} ({sure})",
+        f"{name}: forecast of {made.phase} from {made.basis} ({sure})",
         *_columns([("what", "low", "mean", "high"), *_quantities(made)]),
     ]
     if spent.calls:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillroom.errors import BadConfig
 
-from .job import read_overrides
+from .job import columns_of, read_overrides
 from .show import Ending, Screen
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def export(args: Namespace, screen: Screen) -> Ending:
     wish = HandOver(
         args.schema,
         args.to,
-        _columns(args.column),
+        columns_of(args.column),
         args.rejects,
         args.per_prompt or None,
         args.rank,
@@ -51,18 +51,6 @@ def export(args: Namespace, screen: Screen) -> Ending:
         f"{handed.records} records of schema {wish.schema}{trainers}: {handed.path}", handed.card["people"]["statement"]
     )
     return Ending({"run": str(args.run), "path": str(handed.path), **handed.card})
-
-
-def _columns(given: Iterable[str] | None) -> dict[str, tuple[str, ...]]:
-    """Read each `FIELD=COLUMN` or `FIELD=COLUMN,COLUMN`."""
-    columns = {}
-    for text in given or ():
-        name, _, sources = text.partition("=")
-        found = tuple(each.strip() for each in sources.split(","))
-        if not name.strip() or not all(found):
-            raise BadConfig(f"a column must be FIELD=COLUMN or FIELD=COLUMN,COLUMN, got {text!r}")
-        columns[name.strip()] = found
-    return columns
 
 
 def _lines(run: Path, name: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stillroom.release import Override, Purpose
     from stillroom.signatures import Example, Task
 
-__all__ = ["DEFAULT_LM", "Job", "read_job", "read_overrides"]
+__all__ = ["DEFAULT_LM", "Job", "budget_of", "columns_of", "read_job", "read_overrides"]
 
 DEFAULT_LM = "local/qwen2.5-coder-1.5b"
 QUICK_LM = "local/smollm2-135m"
@@ -51,6 +51,7 @@ class Job:
         purpose: What rows and students are for; `None` for nothing in particular.
         overrides: Who answers for licences that would forbid it.
         prices: What models cost, before all other tables.
+        reuse: Folders of other runs whose finished calls may be taken over.
     """
 
     task: Task
@@ -70,6 +71,7 @@ class Job:
     purpose: Purpose | None
     overrides: tuple[Override, ...]
     prices: PriceTable
+    reuse: tuple[Path, ...]
 
 
 def read_job(args: Namespace) -> Job:
@@ -91,7 +93,7 @@ def read_job(args: Namespace) -> Job:
         on=given.get("on"),
         lm_licence=given.get("lm_licence") or file.lm_licence,
         prompt_lm=given.get("prompt_lm") or file.prompt_lm,
-        budget=_budget(file, given),
+        budget=budget_of(given, file.budget),
         settings=_settings(file, given, quick),
         recipe=_recipe(file, given, quick),
         gates=file.gates,
@@ -101,14 +103,28 @@ def read_job(args: Namespace) -> Job:
         purpose=file.purpose,
         overrides=(*file.overrides, *read_overrides(given.get("override"))),
         prices=price_table(file.prices, f"`prices` of {args.task}"),
+        reuse=tuple(map(Path, given.get("reuse") or ())),
     )
 
 
-def _budget(file: TaskFile, given: dict[str, Any]) -> Budget:
+def budget_of(given: Mapping[str, Any], otherwise: Budget | None = None) -> Budget:
+    """The limits that options give, laid over those that hold otherwise."""
     from stillroom.ledger import Budget
 
     limits = {name: given[name] for name in ("calls", "tokens", "minutes", "usd") if given.get(name) is not None}
-    return replace(file.budget or Budget(), **limits)
+    return replace(otherwise or Budget(), **limits)
+
+
+def columns_of(given: Iterable[str] | None) -> dict[str, tuple[str, ...]]:
+    """Read each `FIELD=COLUMN` or `FIELD=COLUMN,COLUMN`. Raises `BadConfig` for what is neither."""
+    columns = {}
+    for text in given or ():
+        name, _, sources = text.partition("=")
+        found = tuple(each.strip() for each in sources.split(","))
+        if not name.strip() or not all(found):
+            raise BadConfig(f"a column must be FIELD=COLUMN or FIELD=COLUMN,COLUMN, got {text!r}")
+        columns[name.strip()] = found
+    return columns
 
 
 def _settings(file: TaskFile, given: dict[str, Any], quick: bool) -> Settings:

@@ -12,7 +12,7 @@ __all__ = ["make_parser"]
 
 CODES = (
     "exit codes: 0 done, 2 bad input, 3 run folder not usable, 4 budget full, 5 engine failed, "
-    "6 emitted fewer rows than wanted, 70 a bug, 130 stopped by Ctrl-C (run again to go on)"
+    "6 fewer rows emitted or answered than wanted, 70 a bug, 130 stopped by Ctrl-C (run again to go on)"
 )
 KINDS = "minilm+logreg or smollm2-135m+lora"
 
@@ -36,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
     _compile(verbs)
     _emit(verbs)
+    _answer(verbs)
     _retry(verbs)
     _distil(verbs)
     _prove(verbs)
@@ -143,6 +144,15 @@ def _epochs(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--epochs", type=int, metavar="N", help="passes over the rows, for a LoRA student")
 
 
+def _reuse(verb: argparse.ArgumentParser) -> None:
+    text = "take over finished calls of another run, free of charge; may be given again"
+    verb.add_argument("--reuse", action="append", metavar="RUN", type=Path, help=text)
+
+
+def _column(verb: argparse.ArgumentParser, text: str) -> None:
+    verb.add_argument("--column", action="append", metavar="FIELD=COLUMN", help=f"{text}; may be given again")
+
+
 def _dry_run(verb: argparse.ArgumentParser, *, probe: bool = False, like: bool = False) -> None:
     group = verb.add_argument_group("forecast")
     # another module has the verbs of the same names that only look ahead
@@ -165,15 +175,32 @@ def _compile(verbs: Any) -> None:
 
 def _emit(verbs: Any) -> None:
     verb = _task_verb(verbs, "emit", "write new rows with a compiled program; keep those that pass every gate")
-    for add in (_lm, _on, _lm_licence, _licences, _recipe, _seed, _budget):
+    for add in (_lm, _on, _lm_licence, _licences, _recipe, _seed, _reuse, _budget):
         add(verb)
     _dry_run(verb, probe=True, like=True)
 
 
+def _answer(verbs: Any) -> None:
+    verb = _verb(verbs, "answer", "answer every row of a file with a compiled program", home="answer")
+    text = "a saved plan (plan.json), the folder of a compiled run, or its task file"
+    verb.add_argument("program", metavar="PROGRAM", type=Path, help=text)
+    verb.add_argument("rows", metavar="ROWS", type=Path, help="a .jsonl, .csv or .parquet file; it may grow at its end")
+    text = "the run folder of the answers (default: answers, beside the plan)"
+    verb.add_argument("--run", type=Path, metavar="FOLDER", help=text)
+    verb.add_argument("--progress", action="store_true", help="draw progress bars even where there is no terminal")
+    for add in (_lm, _on, _lm_licence):
+        add(verb)
+    _column(verb, "what an input of the program is called in the rows")
+    verb.add_argument("--licence", metavar="NAME", help="licence of the rows, as an SPDX name (default: your own)")
+    for add in (_reuse, _budget):
+        add(verb)
+    _dry_run(verb, probe=True)
+
+
 def _retry(verbs: Any) -> None:
-    text = "emit once more what failed calls and answers that did not parse have cost"
+    text = "emit or answer once more what failed calls and answers that did not parse have cost"
     verb = _task_verb(verbs, "retry", text, of_run=True)
-    for add in (_lm, _on, _lm_licence, _licences, _recipe, _seed, _budget):
+    for add in (_lm, _on, _lm_licence, _licences, _recipe, _seed, _reuse, _budget):
         add(verb)
 
 
@@ -214,8 +241,7 @@ def _export(verbs: Any) -> None:
     verb.add_argument("--schema", required=True, metavar="NAME", help=names)
     text = "trl (default; as its trainers take it), hf (a dataset folder), parquet or jsonl"
     verb.add_argument("--to", default="trl", metavar="FORM", help=text)
-    text = "what a field of the schema is called in the rows; several become one text; may be given again"
-    verb.add_argument("--column", action="append", metavar="FIELD=COLUMN", help=text)
+    _column(verb, "what a field of the schema is called in the rows; several become one text")
     text = "make pref or unpaired of accepted and rejected rows (fields prompt and completion)"
     verb.add_argument("--rejects", action="store_true", help=text)
     verb.add_argument(

@@ -8,26 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillroom.errors import BadConfig
-from stillroom.ledger import Spent
 
-from .begun import remember, taken_up
-from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, open_prompter, program_of, spent_of
+from .begun import begins, remember, taken_up
+from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, open_prompter, program_of
+from .emission import SHORT, facts_of, indented, lines_of, spent_of, words
 from .job import DEFAULT_LM, Job, read_job
-from .progress import Bars, spelled
+from .progress import Bars
 from .report_origin import origin_lines
-from .show import Ending, Screen, table
+from .show import Ending, Screen
 from .students import emitted_rows, saved, seats, train
 
 if TYPE_CHECKING:
     from stillroom.optimizers import Program, Proof
-    from stillroom.programs import Emitted
 
 __all__ = ["compile", "distil", "emit", "prove", "report", "retry", "run"]
 
 BASES = {"minilm+logreg": "minilm", "smollm2-135m+lora": "smollm2-135m"}
 """The model file that each kind of student is made from."""
-
-SHORT = 6  # exit code of an emission that left quotas unfilled
 
 
 def compile(args: Namespace, screen: Screen) -> Ending:
@@ -39,7 +36,7 @@ def compile(args: Namespace, screen: Screen) -> Ending:
 
 def emit(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
     """Write rows with the compiled program; exit code 6 if a quota stays unfilled."""
-    _begins(args)
+    begins(args)
     job = read_job(args)
     lm = lm_of_run(job)
     need(for_gates(job))
@@ -52,7 +49,12 @@ def emit(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
 
 def retry(args: Namespace, screen: Screen) -> Ending:
     """Emit once more what calls that failed and answers that did not parse have cost, of a run or of a task's run."""
-    return emit(taken_up(args) if args.task.is_dir() else args, screen, again=True)
+    if not args.task.is_dir():
+        return emit(args, screen, again=True)
+    from .answer import answer
+
+    began = taken_up(args)
+    return (answer if "program" in began else emit)(began, screen, again=True)
 
 
 def distil(args: Namespace, screen: Screen) -> Ending:
@@ -71,7 +73,7 @@ def prove(args: Namespace, screen: Screen) -> Ending:
 
 def run(args: Namespace, screen: Screen) -> Ending:
     """All verbs one after the other, with one engine."""
-    _begins(args)
+    begins(args)
     job = read_job(args)
     need(for_gates(job) | {BASES[kind] for kind in job.students})
     with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
@@ -141,19 +143,19 @@ def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
         "format": plan.format,
         "demos": len(plan.demos),
         "plan": str(job.run / "plan.json"),
-        "spent": spent_of(desk, "compile"),
+        "spent": spent_of(job.run, "compile"),
     }
     desk.screen.say(
         f"{job.task.name}: compiled for {plan.model}",
         f"  {program.verdict}",
-        *_indented(
+        *indented(
             [
                 ("what", "search score", "format", "demos"),
                 ("baseline", facts["baseline"], program.baseline.format, len(program.baseline.demos)),
                 ("chosen", facts["best"] if facts["established"] else facts["baseline"], plan.format, len(plan.demos)),
             ]
         ),
-        f"  {facts['trials']} candidates, {facts['ended']}; {_words(value['spent'])}",
+        f"  {facts['trials']} candidates, {facts['ended']}; {words(value['spent'])}",
         f"  plan: {value['plan']}",
     )
     return program, value
@@ -167,32 +169,21 @@ def _emitted(desk: Desk, program: Program, *, again: bool = False) -> dict[str, 
         budget=job.budget,
         purpose=job.purpose,
         overrides=job.overrides,
+        reuse=job.reuse,
         retry=again,
         on_progress=lambda done, of: desk.bars.report("emit", done, of),
     )
     desk.bars.done()
     origin = emitted.provenance.as_json() if emitted.provenance else None
-    value: dict[str, Any] = {
-        "run": str(job.run),
-        "accepted": len(emitted.rows),
-        "written": emitted.written,
-        "funnel": [{"gate": gate, "in": reached, "stopped": stopped} for gate, reached, stopped in emitted.funnel],
-        "shortfall": dict(emitted.shortfall),
-        "why": emitted.why(),
-        "fates": dict(emitted.fates),
-        **{name: emitted.counts.get(name, 0) for name in ("repaired", "reasked")},
-        "rows": str(job.run / "rows.jsonl"),
-        "rejects": str(job.run / "rejects.jsonl"),
+    value = {
+        **facts_of(emitted, job.run, "emit"),
         "contamination": str(job.run / "contamination.jsonl"),
         "provenance": origin,
-        "spent": spent_of(desk, "emit"),
         "cost": emitted.cost.as_json() if emitted.cost else None,
     }
     desk.screen.say(
         f"{job.task.name}: {len(emitted.rows)} rows accepted of {emitted.written} written",
-        *_indented([("gate", "reached", "stopped"), *emitted.funnel]),
-        f"  {_stopped(emitted)}; {_words(value['spent'])}",
-        *(f"  not filled: {line}" for line in emitted.why()),
+        *lines_of(emitted, value["spent"]),
         *([f"  {emitted.cost}"] if emitted.cost else []),
         *origin_lines(origin),
         f"  rows: {value['rows']}",
@@ -216,7 +207,7 @@ def _distilled(job: Job, screen: Screen, bars: Bars, *, seed_only: bool) -> dict
     columns = ("name", "kind", "labelled", "emitted", "folder")
     screen.say(
         f"{job.task.name}: {len(made)} students distilled",
-        *_indented([columns, *([each[column] for column in columns] for each in made)]),
+        *indented([columns, *([each[column] for column in columns] for each in made)]),
     )
     return {"run": str(job.run), "students": made}
 
@@ -262,7 +253,7 @@ def _show_proof(screen: Screen, proof: Proof, path: Path) -> None:
     ]
     screen.say(
         f"{proof.task}: {proof.metric} on {proof.rows} test rows",
-        *_indented([("system", "score", "95% interval", "calls", "tokens", "rows/s"), *rows]),
+        *indented([("system", "score", "95% interval", "calls", "tokens", "rows/s"), *rows]),
         *(f"  {line}" for line in proof.words),
         f"  proof: {path}",
     )
@@ -278,31 +269,3 @@ def _report(folder: Path, out: Path | None, screen: Screen) -> Path:
     page = write_report(folder, out)
     screen.say(f"report: {page}")
     return page
-
-
-# -- what they share -----------------------------------------------------------------
-
-
-def _begins(args: Namespace) -> None:
-    """See that no option is given that only looks ahead. Raises `BadConfig`."""
-    ahead = [f"--{name}" for name in ("probe", "like") if getattr(args, name, None) is not None]
-    if ahead:
-        raise BadConfig(f"{ahead[0]} looks ahead, got it without --dry-run", mend="Add --dry-run, or leave it out.")
-
-
-def _words(spent: dict[str, Any]) -> str:
-    return f"{spelled(Spent(**spent))}, {spent['seconds']:.0f} s"
-
-
-def _stopped(emitted: Emitted) -> str:
-    fates = emitted.fates
-    told = [f"{fates.get('rejected', 0)} rejected", f"{fates.get('audit', 0)} for a person to look at"]
-    if fates.get("surplus"):
-        told.append(f"{fates['surplus']} beyond their quotas")
-    if fates.get("quarantined"):
-        told.append(f"{fates['quarantined']} lost to faults (`stillroom retry RUN` tries them again)")
-    return ", ".join(told)
-
-
-def _indented(rows: list[Any]) -> list[str]:
-    return [f"  {line}" for line in table(rows)]

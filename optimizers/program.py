@@ -83,6 +83,7 @@ class Program:
         embedder: Embedder | None = None,
         purpose: Purpose | None = None,
         overrides: Sequence[Override] = (),
+        reuse: Sequence[Path | str] = (),
         retry: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Emitted:
@@ -96,6 +97,7 @@ class Program:
             embedder: For agreement, paraphrases and diversity; MiniLM by default with the default gates.
             purpose: What the rows are for; to train a model of no known family by default.
             overrides: Who answers for licences that would forbid it; recorded in the run.
+            reuse: Folders of other runs whose finished calls may be taken over, as `open_session` says; free of charge.
             retry: Whether rows lost to faults before are tried once more, where their quotas are not full.
             on_progress: Called with (accepted, wanted).
 
@@ -107,7 +109,8 @@ class Program:
         purpose = purpose or Purpose()
         self._allowed(purpose, overrides)
         gates, embedder = self._gates(gates, embedder)
-        with open_session(self.engine, self.run, "emit", self._fingerprint(recipe, gates), budget) as session:
+        fingerprint = self._fingerprint(recipe, gates)
+        with open_session(self.engine, self.run, "emit", fingerprint, budget, reuse=reuse) as session:
             for each in overrides:
                 session.store.put_note("override", each.licence, asdict(each))
             remember(emission(self.task, self.plan, recipe, gates), session)
@@ -129,6 +132,7 @@ class Program:
         embedder: Embedder | None = None,
         purpose: Purpose | None = None,
         overrides: Sequence[Override] = (),
+        reuse: Sequence[Path | str] = (),
         probe: int = 0,
         like: Path | str | None = None,
         level: float = 0.9,
@@ -136,7 +140,7 @@ class Program:
         """Forecast what `emit` will take and give, before it is begun or while it is not ended.
 
         Args:
-            recipe, gates, budget, embedder, purpose, overrides: As `emit` takes them.
+            recipe, gates, budget, embedder, purpose, overrides, reuse: As `emit` takes them.
             probe: Run so many of the wanted rows for real, spread over the recipe's cells. Their calls are recorded
                 in the run, which finds them and does not pay again. 0 spends nothing.
             like: Another run's folder, from whose rows to forecast.
@@ -160,7 +164,7 @@ class Program:
             standing = Standing(budget=budget or Budget())
             made = forecast(flow, [self.engine], seen, standing=standing, level=level)
         else:
-            with open_session(self.engine, self.run, "emit", fingerprint, budget, begin=False) as session:
+            with open_session(self.engine, self.run, "emit", fingerprint, budget, reuse=reuse, begin=False) as session:
                 made = foresee(flow, session, rows=probe, like=seen, level=level)
         other = [] if like is None or probe else unlike(like, "emit", {"model": self.engine.model, **fingerprint})
         told = f"{like} had another {', '.join(other)}: the less alike they are, the less it tells"
@@ -200,6 +204,7 @@ class Program:
         columns: Mapping[str, str] | None = None,
         licence: str = "",
         budget: Budget | None = None,
+        reuse: Sequence[Path | str] = (),
         retry: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Emitted:
@@ -207,7 +212,7 @@ class Program:
 
         Args:
             run: The folder, for one input; `answers` in the program's run by default.
-            rows, gates, columns, licence, budget, retry, on_progress: As `stillroom.answer` takes them.
+            rows, gates, columns, licence, budget, reuse, retry, on_progress: As `stillroom.answer` takes them.
 
         Raises:
             BadInput, BudgetExceeded, EngineError, FingerprintChanged: As `stillroom.answer` does.
@@ -221,6 +226,7 @@ class Program:
             columns=columns,
             licence=licence,
             budget=budget,
+            reuse=reuse,
             retry=retry,
             on_progress=on_progress,
         )
