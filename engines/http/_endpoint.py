@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from stillroom.errors import BadConfig, EngineBusy, EngineError, EngineRefused
 
+from ._connections import Connections, Reply, Unconnected
 from ._failures import NoSuchPath, Said, Unanswered, Unreachable, carries_error, failure, reason
 from ._rates import wish
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Reply", "key_from_environment"]
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+CONNECT = 10.0  # seconds for a connection to come about, where a try may take longer
 
 
 def key_from_environment(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -35,14 +38,6 @@ def key_from_environment(url: str, environ: Mapping[str, str] = os.environ) -> s
     if own or not (parts.scheme == "https" or parts.hostname in LOOPBACK):
         return own or None
     return environ.get("OPENAI_API_KEY") or None
-
-
-class Reply(NamedTuple):
-    """What came back: status, headers (by any spelling of their names) and body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Endpoint:
@@ -80,13 +75,43 @@ class Endpoint:
         """A new session on the running loop that sends `headers` always; whoever asks for it closes it."""
         import aiohttp
 
-        headers |= {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        limits = aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10.0))
+        limits = aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, CONNECT))
         # the gate is the limit; the connector would only queue a second time. Answers set no cookies that matter.
         connector = aiohttp.TCPConnector(limit=0)
         return aiohttp.ClientSession(
-            connector=connector, headers=headers, timeout=limits, cookie_jar=aiohttp.DummyCookieJar()
+            connector=connector, headers=self._headers(headers), timeout=limits, cookie_jar=aiohttp.DummyCookieJar()
         )
+
+    def posting(self, path: str) -> Connections | Proxied:
+        """What posts JSON to `path`, on the running loop; whoever asks for it closes it."""
+        headers = {"Content-Type": "application/json"}
+        if self._proxy is not None:
+            return Proxied(self, self.session(**headers), self.url(path))
+        url = self.url(path)
+        own = {
+            "Host": url.host_port_subcomponent,
+            "User-Agent": "stillroom",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+        }
+        return Connections(
+            url.raw_host,
+            url.port,
+            url.raw_path_qs,
+            self._headers(own | headers),
+            tls=self.scheme == "https",
+            connect=min(self._timeout, CONNECT),
+            timeout=self._timeout,
+        )
+
+    async def post(self, posting: Connections | Proxied, body: bytes) -> Reply:
+        """One try by what `posting` gave. Raises as `send` does."""
+        try:
+            reply = await posting.post(body)
+        except OSError as error:  # TimeoutError is one
+            raise self._lost(error) from None
+        self.reached = True
+        return reply
 
     def url(self, path: str) -> Any:
         """The address of `path` below the base, query and all, as aiohttp likes it best."""
@@ -94,6 +119,9 @@ class Endpoint:
 
         query = f"?{self._parts.query}" if self._parts.query else ""
         return URL(f"{self.scheme}://{self.host}{self._parts.path.rstrip('/')}{path}{query}")
+
+    def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
+        return {**more, **({"Authorization": f"Bearer {self._key}"} if self._key else {})}
 
     async def send(self, session: aiohttp.ClientSession, method: str, url: Any, **content: Any) -> Reply:
         """One try: whatever came back.
@@ -136,7 +164,7 @@ class Endpoint:
         """For long files: no limit in all, but nothing may stand still for longer than one try may take."""
         import aiohttp
 
-        return aiohttp.ClientTimeout(total=None, sock_connect=min(self._timeout, 10.0), sock_read=self._timeout)
+        return aiohttp.ClientTimeout(total=None, sock_connect=min(self._timeout, CONNECT), sock_read=self._timeout)
 
     def accept(self, reply: Reply) -> bytes:
         """The body of a 200 that is no error in disguise. Raises the right `EngineError` for anything else."""
@@ -175,9 +203,9 @@ class Endpoint:
         """Sort what kept an answer from coming."""
         import aiohttp
 
-        if isinstance(error, aiohttp.ClientSSLError):
+        if isinstance(error, (ssl.SSLError, aiohttp.ClientSSLError)):
             return EngineRefused(f"{self.host} must have a certificate that can be trusted ({reason(error)})")
-        if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error, (Unconnected, aiohttp.ClientConnectorError)):
             mend = "Start the server, or correct the URL."
             why = f"endpoint must be reachable, got no connection to {self.host} ({reason(error)})"
             return Unreachable(why, mend=mend)
@@ -187,6 +215,26 @@ class Endpoint:
             why = f"{self.host} must answer within {self._timeout:g} s, got nothing"
             return Unanswered(why, mend="Raise timeout=.")
         return Unanswered(f"{self.host} must answer in full, got a lost connection ({type(error).__name__})")
+
+
+class Proxied:
+    """Posts as `Connections` does, through the proxy that the environment names."""
+
+    def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession, url: Any) -> None:
+        self._endpoint, self._session, self._url = endpoint, session, url
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be posted any more."""
+        return self._session.closed
+
+    async def post(self, body: bytes) -> Reply:
+        """One try. Raises as `Endpoint.send` does."""
+        return await self._endpoint.send(self._session, "POST", self._url, data=body)
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        await self._session.close()
 
 
 def _client_error() -> type[Exception]:

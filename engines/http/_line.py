@@ -75,28 +75,27 @@ class _Tries:
 
 
 class Line:
-    """The session and the gate of one event loop. Made on that loop; closed when the loop ends."""
+    """The connections and the gate of one event loop. Made on that loop; closed when the loop ends."""
 
     def __init__(self, endpoint: Endpoint, wire: ChatWire, reader: Reader, manners: Manners) -> None:
         self.loop = asyncio.get_running_loop()
-        self.session = endpoint.session(**{"Content-Type": "application/json"})
+        self.posting = endpoint.posting("/chat/completions")
         limit = Limit(manners.most)
         breaker = Breaker(patience=manners.patience, base=manners.backoff.base, rng=manners.rng)
         self.gate = Gate(endpoint.host, limit, breaker)
         self._endpoint, self._wire, self._reader, self._manners = endpoint, wire, reader, manners
-        self._url = endpoint.url("/chat/completions")
         self._closed = False
         self._guest: AsyncGenerator[None, None] | None = None
 
     async def open(self) -> None:
-        """Have the loop close the session when it ends."""
+        """Have the loop close the connections when it ends."""
         self._guest = await lodge(self.close)
 
     async def close(self) -> None:
         """Send everybody away and drop the connections."""
         self._closed = True
         self.gate.close()
-        await self.session.close()
+        await self.posting.close()
 
     async def ask(self, request: Request) -> Response:
         """Send `request` until it is answered.
@@ -157,7 +156,7 @@ class Line:
         """One request and its answer."""
         endpoint, manners, sent = self._endpoint, self._manners, monotonic()
         try:
-            reply = await endpoint.send(self.session, "POST", self._url, data=body)
+            reply = await endpoint.post(self.posting, body)
             manners.rates.heard(reply.headers, self.gate.busy, tries.tokens)
             answer = self._reader.read(reply, request, len(body))
         except EngineBusy as error:

@@ -188,8 +188,8 @@ class HttpEngine(Engine):
         self._end()
 
     async def _check(self) -> tuple[str, ...]:
-        line = await self._lines.here()
-        return await self.endpoint.models(line.session, self.model_name)
+        async with self.endpoint.session() as session:
+            return await self.endpoint.models(session, self.model_name)
 
 
 def _check(model_name: str, serves: Sequence[str], *, retries: int, slots: int) -> None:

@@ -44,7 +44,7 @@ def test_no_thread_is_started(engine: HttpEngine) -> None:
 
 
 def test_loops_one_after_the_other_leave_nothing_open(engine: HttpEngine) -> None:
-    """Each has a session of its own, which ends with it."""
+    """Each has connections of its own, which ends with it."""
     for i in range(3):
         assert asyncio.run(engine.acomplete(ask(str(i)))).text == f"echo: {i}"
     gc.collect()
@@ -114,18 +114,18 @@ def test_a_cancelled_call_gives_its_place_back(endpoint: Any) -> None:
 
 
 def test_forgotten_on_a_running_loop(endpoint: Any) -> None:
-    """An engine that nobody holds any more closes its session, also without `close`."""
+    """An engine that nobody holds any more closes its connections, also without `close`."""
 
     async def main() -> None:
         engine = HttpEngine(endpoint.url, "tiny")
         await engine.acomplete(ask("hi"))
-        session = next(iter(engine._lines._lines.values())).session
+        posting = next(iter(engine._lines._lines.values())).posting
         del engine
         gc.collect()
         for _ in range(100):
-            if session.closed:
+            if posting.closed:
                 break
             await asyncio.sleep(0.01)
-        assert session.closed
+        assert posting.closed
 
     asyncio.run(main())
