@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from stillroom.engines import Engine, Session, open_engine, open_session
-
 from benchmarks._result import Goal
+from stillroom.engines import Engine, Session, open_engine, open_session
 
 __all__ = ["MODELS", "Check", "Measured", "Models"]
 
