@@ -47,7 +47,7 @@ class Ask:
         into: The field for that list; the step's name where not given.
         least: How many of the samples must parse.
         vary: The plan for one row, of the same shape: with demos that suit it, say. Equal results should be one object.
-        when: Whether to ask at all; where not, the fields are None.
+        when: Whether to ask at all; where not, the fields are None. It waits for all steps before it.
         reask: Whether an answer that does not parse is asked for once more.
         shares: A further field for the probability of each label, of a plan with one categorical output and one
             sample: from log-probabilities where the plan scores its labels, else 1 for the label that was written.
@@ -117,7 +117,7 @@ class Do:
         reads: The fields it needs; None for all that come before it.
         adds: The fields it gives.
         beside: Whether it runs on a thread: what waits or computes for more than some milliseconds.
-        when: Whether to do it at all; where not, the fields are None.
+        when: Whether to do it at all; where not, the fields are None. It waits for all steps before it.
     """
 
     name: str

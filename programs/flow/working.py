@@ -199,21 +199,24 @@ def _written(plan: Plan, outputs: Mapping[str, Any]) -> dict[str, float]:
 def needs(steps: Sequence[Step]) -> list[frozenset[int]]:
     """For each step the places of those before it that must have ended.
 
-    Those whose fields it reads; and where it writes a field anew, those that read or write it before.
+    Those whose fields it reads, all of them where it has a condition; and where it writes a field anew, those
+    that read or write it before.
     """
     wrote: dict[str, int] = {}
     read: dict[str, set[int]] = {}
     everything: set[int] = set()  # steps that do not say what they read
     found = []
     for place, step in enumerate(steps):
-        mine = set(range(place)) if step.reads is None else {wrote[name] for name in step.reads if name in wrote}
+        # a condition does not say what it looks at
+        reads = None if step.when is not None else step.reads
+        mine = set(range(place)) if reads is None else {wrote[name] for name in reads if name in wrote}
         for name in step.adds:
             mine |= read.get(name, set()) | everything
             if name in wrote:
                 mine.add(wrote[name])
-        for name in step.reads or ():
+        for name in reads or ():
             read.setdefault(name, set()).add(place)
-        if step.reads is None:
+        if reads is None:
             everything.add(place)
         wrote.update(dict.fromkeys(step.adds, place))
         found.append(frozenset(mine))
