@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
-from stillroom.engines import Engine, Score
+from stillroom.engines import Engine
 from stillroom.errors import BadConfig, EngineError
 from stillroom.evals import Verdict
-from stillroom.programs.answers import Answer, Cost, answer_many, scorable, score_cost
+from stillroom.programs.answers import Answer, Cost, aanswer_many, answer_many, scorable
 from stillroom.programs.plan import Plan
 
-from .opinion import Opinion, Row, nothing_to_judge
+from .opinion import Bill, Opinion, Row, nothing_to_judge
 
-__all__ = ["Reading", "ask", "by_scores", "checked", "plain", "rest"]
+__all__ = ["Asks", "Reading", "by_scores", "checked", "plain"]
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,68 @@ class Reading:
         return str(self.outputs.get("reasoning") or "")
 
 
-def ask(plan: Plan, engine: Engine, rows: Sequence[Row], seeds: Sequence[int | None] | None = None) -> list[Reading]:
-    """Ask once for each of `rows`, in one batch.
+class Asks:
+    """How every judge asks: some askings a row, in one batch, and an opinion of what they gave.
 
-    A scored plan gives the probabilities of its labels among themselves, less its calibration.
-
-    Raises:
-        EngineError: If a call failed for good; the others were made first.
-        BadConfig: If the plan scores labels and the engine cannot.
+    A judge says which askings a row takes (`_askings`) and what it makes of their readings (`_opinion`).
     """
-    inputs = [{each.name: plain(row[each.name], each.schema) for each in plan.shape.inputs} for row in rows]
-    if plan.scored is not None:
-        return _scored(plan, engine, inputs)
-    answers = answer_many(plan, engine, inputs, seeds)
-    for answer in answers:
-        if isinstance(answer, EngineError):
-            raise answer
-    return [_written(plan, answer) for answer in answers if isinstance(answer, Answer)]
+
+    plan: Plan
+    engine: Engine
+    bill: Bill
+
+    def judge(self, rows: Sequence[Row]) -> list[Opinion]:
+        """One opinion a row, in order. A row that lacks an input is unverified and costs nothing.
+
+        Raises:
+            EngineError: If a call failed for good; the others were made first.
+            BudgetExceeded: From a metered engine.
+            BadConfig: If the plan scores labels and the engine cannot.
+        """
+        many, inputs, seeds = self._asked(rows)
+        opinions: list[Opinion] = []
+        for opinion in self._told(rows, many, answer_many(self.plan, self.engine, inputs, seeds)):
+            if isinstance(opinion, EngineError):
+                raise opinion
+            opinions.append(opinion)
+        return opinions
+
+    async def ajudge(self, rows: Sequence[Row]) -> list[Opinion | EngineError]:
+        """The same without blocking the event loop, with the engine's error in the place of a row whose call failed."""
+        many, inputs, seeds = self._asked(rows)
+        return self._told(rows, many, await aanswer_many(self.plan, self.engine, inputs, seeds))
+
+    def _askings(self, row: Row) -> Sequence[tuple[Row, int | None]]:
+        """What is shown for one row, with the seed of each asking. A plan that scores takes no notice of seeds."""
+        raise NotImplementedError
+
+    def _opinion(self, row: Row, readings: Sequence[Reading]) -> Opinion:
+        """What the readings of a row come to, in the order of its askings."""
+        raise NotImplementedError
+
+    def _asked(self, rows: Sequence[Row]) -> tuple[list[int], list[dict[str, Any]], list[int | None]]:
+        """How many askings each row takes, and all of them: inputs and seeds."""
+        shown = [() if nothing_to_judge(self.plan, row) else self._askings(row) for row in rows]
+        fields = self.plan.shape.inputs
+        inputs = [
+            {each.name: plain(row[each.name], each.schema) for each in fields} for some in shown for row, _ in some
+        ]
+        return [len(some) for some in shown], inputs, [seed for some in shown for _, seed in some]
+
+    def _told(
+        self, rows: Sequence[Row], many: Sequence[int], answers: Sequence[Answer | EngineError]
+    ) -> list[Opinion | EngineError]:
+        """Put the answers of each row together; what was answered is on the bill, whatever failed."""
+        left = iter(answers)
+        found = [self._of(row, list(islice(left, count))) for row, count in zip(rows, many, strict=True)]
+        self.bill.add([opinion for opinion in found if isinstance(opinion, Opinion)])
+        return found
+
+    def _of(self, row: Row, answers: Sequence[Answer | EngineError]) -> Opinion | EngineError:
+        if why := nothing_to_judge(self.plan, row):
+            return Opinion(Verdict.unverified(why))
+        failed = next((each for each in answers if isinstance(each, EngineError)), None)
+        return failed or self._opinion(row, [_reading(self.plan, each) for each in answers if isinstance(each, Answer)])
 
 
 def by_scores(plan: Plan, engine: Engine) -> Plan:
@@ -98,41 +143,9 @@ def plain(value: Any, schema: Mapping[str, Any]) -> Any:
     return value if isinstance(value, str) else str(value)
 
 
-def rest(plan: Plan, rows: Sequence[Row]) -> tuple[dict[int, Opinion], list[int]]:
-    """Settle rows that lack an input as unverified; give those by place, and the places of the rest."""
-    lacks = {at: nothing_to_judge(plan, row) for at, row in enumerate(rows)}
-    settled = {at: Opinion(Verdict.unverified(why)) for at, why in lacks.items() if why}
-    return settled, [at for at, why in lacks.items() if not why]
-
-
-def _scored(plan: Plan, engine: Engine, inputs: Sequence[Mapping[str, Any]]) -> list[Reading]:
-    requests = [plan.render(each) for each in inputs]
-    try:
-        found = engine.score_many(requests, list(plan.continuations.values()))
-    except NotImplementedError as error:
-        raise BadConfig(
-            f"a plan that scores labels needs an engine that can, got {engine.model}",
-            mend="Use a local model, or a plan that writes its answers.",
-        ) from error
-    readings = []
-    for request, scores in zip(requests, found, strict=True):
-        if isinstance(scores, EngineError):
-            raise scores
-        readings.append(Reading(_shares(plan, scores), cost=score_cost(engine, request, scores)))
-    return readings
-
-
-def _shares(plan: Plan, scores: Sequence[Score]) -> dict[str, float]:
-    """Softmax of log-probabilities less calibration."""
-    calibration = plan.scored or {}
-    logs = {name: score.total - calibration[name] for name, score in zip(plan.continuations, scores, strict=True)}
-    highest = max(logs.values())
-    weights = {name: math.exp(value - highest) for name, value in logs.items()}
-    whole = sum(weights.values())
-    return {name: weight / whole for name, weight in weights.items()}
-
-
-def _written(plan: Plan, answer: Answer) -> Reading:
+def _reading(plan: Plan, answer: Answer) -> Reading:
+    if plan.scored is not None:  # the probabilities of its labels among themselves, less its calibration
+        return Reading(answer.shares, cost=answer.cost)
     if answer.outputs is None:
         return Reading({}, problem=answer.problem, cost=answer.cost)
     label = plan.shape.label_field

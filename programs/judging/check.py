@@ -9,15 +9,15 @@ from stillroom.engines import Engine
 from stillroom.evals import Verdict
 from stillroom.programs.plan import Plan
 
-from .asking import Reading, ask, checked, rest
+from .asking import Asks, Reading, checked
 from .opinion import Bill, Opinion, Row
 
 __all__ = ["YesNo"]
 
 
 @dataclass(frozen=True)
-class YesNo:
-    """Answer `question` about `text`; the score is P(yes), or 1 and 0 where the plan writes.
+class YesNo(Asks):
+    """Answer `question` about `text`, one asking a row; the score is P(yes), or 1 and 0 where the plan writes.
 
     Args:
         plan: Of the yes-no shape, scored or not.
@@ -43,14 +43,12 @@ class YesNo:
         """Stable, with the plan's digest."""
         return f"yes-no judge {self.plan.digest}"
 
-    def judge(self, rows: Sequence[Row]) -> list[Opinion]:
-        """One asking a row."""
-        found, asked = rest(self.plan, rows)
-        readings = ask(self.plan, self.engine, [rows[at] for at in asked])
-        found |= {at: _opinion(reading) for at, reading in zip(asked, readings, strict=True)}
-        opinions = [found[at] for at in range(len(rows))]
-        self.bill.add(opinions)
-        return opinions
+    def _askings(self, row: Row) -> Sequence[tuple[Row, int | None]]:
+        return [(row, None)]
+
+    def _opinion(self, row: Row, readings: Sequence[Reading]) -> Opinion:
+        (reading,) = readings
+        return _opinion(reading)
 
 
 def _opinion(reading: Reading) -> Opinion:

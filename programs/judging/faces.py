@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from stillroom.errors import BadConfig
+from stillroom.errors import BadConfig, EngineError
 from stillroom.evals import Verdict, Verifier
 from stillroom.evals.faces import DspyMetric
 from stillroom.evals.gates import Candidate, Gate
@@ -80,7 +80,6 @@ class JudgeGate:
         doubt: Why the judge may not decide alone, or "".
         review: Under doubt: whether all rows go to review, or those the judge would have failed.
         certificate: Digest of the certificate that lets the judge decide, or "".
-        asks: That it asks models: rows of other blocks go on meanwhile.
     """
 
     judge: Judge
@@ -91,7 +90,6 @@ class JudgeGate:
     review: Literal["all", "failed"] = "all"
     certificate: str = ""
     by: ClassVar[By] = "judge"
-    asks: ClassVar[bool] = True
 
     @property
     def pin(self) -> str:
@@ -110,12 +108,25 @@ class JudgeGate:
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """One verdict per candidate, in order. Rows that did not parse are not asked about."""
-        whole = [at for at, candidate in enumerate(batch) if not candidate.fault]
-        opinions = self.judge.judge([self._row(batch[at]) for at in whole])
-        for at, opinion in zip(whole, opinions, strict=True):
-            batch[at].spent.append(opinion.cost.spent)
-        found = {at: self._verdict(opinion) for at, opinion in zip(whole, opinions, strict=True)}
-        return [found.get(at) or Verdict.fail(candidate.fault) for at, candidate in enumerate(batch)]
+        whole = [candidate for candidate in batch if not candidate.fault]
+        opinions = iter(self.judge.judge([self._row(candidate) for candidate in whole]))
+        return [self._of(candidate, None if candidate.fault else next(opinions)) for candidate in batch]
+
+    async def acheck(self, batch: Sequence[Candidate]) -> list[Verdict | EngineError]:
+        """The same without blocking, with the engine's error in place of a verdict where a call failed."""
+        whole = [candidate for candidate in batch if not candidate.fault]
+        opinions = iter(await self.judge.ajudge([self._row(candidate) for candidate in whole]))
+        found: list[Verdict | EngineError] = []
+        for candidate in batch:
+            opinion = None if candidate.fault else next(opinions)
+            found.append(opinion if isinstance(opinion, EngineError) else self._of(candidate, opinion))
+        return found
+
+    def _of(self, candidate: Candidate, opinion: Opinion | None) -> Verdict:
+        if opinion is None:
+            return Verdict.fail(candidate.fault)
+        candidate.spent.append(opinion.cost.spent)
+        return self._verdict(opinion)
 
     def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from stillroom.engines import Engine
-from stillroom.errors import BadConfig
+from stillroom.errors import BadConfig, EngineError
 from stillroom.evals import Verdict
 from stillroom.programs.answers import Cost
 from stillroom.programs.plan import Plan
@@ -105,6 +105,9 @@ class Judge(Protocol):
             EngineError: If a call failed for good: an outage is no opinion.
             BudgetExceeded: From a metered engine.
         """
+
+    async def ajudge(self, rows: Sequence[Row]) -> list[Opinion | EngineError]:
+        """The same without blocking the event loop, with the engine's error in the place of a row whose call failed."""
 
 
 def with_engine(judge: Judge, engine: Engine) -> Judge:

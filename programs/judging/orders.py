@@ -12,7 +12,7 @@ from stillroom.evals import Verdict
 from stillroom.programs.plan import Plan
 from stillroom.values import digest
 
-from .asking import Reading, ask, checked, plain, rest
+from .asking import Asks, Reading, checked, plain
 from .opinion import Bill, Opinion, Row
 from .shapes import order_of
 
@@ -20,12 +20,12 @@ __all__ = ["Ranking"]
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Asks):
     """Rank `answers`, K at once, in several shuffled orders; mean places decide (Borda).
 
     The verdict is on the first of the answers: 1 where it is best, 0 where it is last. The
     `choice` is the order of all, their numbers from 1, best first, such as "2,1,3"; `readings`
-    hold the mean place of each answer, 0 the best. Shuffles follow from the row's content.
+    hold the mean place of each answer, 0 the best. Rows with under two answers are unverified. Shuffles follow from the row's content.
 
     Args:
         plan: Of the ranking shape.
@@ -61,21 +61,17 @@ class Ranking:
         """Calls that a row takes."""
         return self.orders
 
-    def judge(self, rows: Sequence[Row]) -> list[Opinion]:
-        """One opinion a row; rows with under two answers are unverified."""
-        found, asked = rest(self.plan, rows)
-        answers = {at: plain(rows[at]["answers"], {"type": "array"}) for at in asked}
-        for at in [at for at in asked if len(answers[at]) < 2]:
-            found[at] = Opinion(Verdict.unverified(f"a ranking needs two answers, got {len(answers[at])}"))
-        asked = [at for at in asked if at not in found]
-        shown = {at: self._shuffles(answers[at]) for at in asked}
-        many = [{**rows[at], "answers": [answers[at][n] for n in order]} for at in asked for order in shown[at]]
-        readings = ask(self.plan, self.engine, many)
-        for place, at in enumerate(asked):
-            found[at] = _opinion(shown[at], readings[place * self.orders : (place + 1) * self.orders])
-        opinions = [found[at] for at in range(len(rows))]
-        self.bill.add(opinions)
-        return opinions
+    def _askings(self, row: Row) -> Sequence[tuple[Row, int | None]]:
+        answers = plain(row["answers"], {"type": "array"})
+        if len(answers) < 2:
+            return []
+        return [({**row, "answers": [answers[n] for n in order]}, None) for order in self._shuffles(answers)]
+
+    def _opinion(self, row: Row, readings: Sequence[Reading]) -> Opinion:
+        answers = plain(row["answers"], {"type": "array"})
+        if not readings:
+            return Opinion(Verdict.unverified(f"a ranking needs two answers, got {len(answers)}"))
+        return _opinion(self._shuffles(answers), readings)
 
     def _shuffles(self, answers: Sequence[str]) -> list[list[int]]:
         rng = Random(digest(list(answers)))

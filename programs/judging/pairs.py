@@ -10,7 +10,7 @@ from stillroom.errors import BadConfig
 from stillroom.evals import Verdict
 from stillroom.programs.plan import Plan
 
-from .asking import Reading, ask, checked, rest
+from .asking import Asks, Reading, checked
 from .opinion import Bill, Opinion, Row
 from .shapes import swapped
 
@@ -18,13 +18,14 @@ __all__ = ["Pairwise"]
 
 
 @dataclass(frozen=True)
-class Pairwise:
+class Pairwise(Asks):
     """Compare `first` with `second`, in both orders.
 
     A scored plan gives P(first is better) in each order; their mean is the opinion, so that a
     judge with no view but a favourite place says exactly a half (swap and average: Zheng et al.
     2023, arXiv:2306.05685, section 3.4, on probabilities in place of votes). A plan that writes
-    gives two answers: where they name different answers the row is unverified, and a tie.
+    gives two answers: where they name different answers the row is unverified, and a tie. An
+    opinion's `readings` hold P(the answer shown first) of each order.
 
     Args:
         plan: Of the pairwise shape, scored or not.
@@ -55,18 +56,11 @@ class Pairwise:
         margin = f" margin {self.margin:g}" if self.margin else ""
         return f"pairwise judge {self.plan.digest}{margin}"
 
-    def judge(self, rows: Sequence[Row]) -> list[Opinion]:
-        """Two askings a row; `readings` hold P(the answer shown first) of each order."""
-        found, asked = rest(self.plan, rows)
-        both = [order for at in asked for order in (rows[at], swapped(rows[at]))]
-        readings = ask(self.plan, self.engine, both)
-        for place, at in enumerate(asked):
-            found[at] = self._opinion(readings[2 * place], readings[2 * place + 1])
-        opinions = [found[at] for at in range(len(rows))]
-        self.bill.add(opinions)
-        return opinions
+    def _askings(self, row: Row) -> Sequence[tuple[Row, int | None]]:
+        return [(row, None), (swapped(row), None)]
 
-    def _opinion(self, straight: Reading, turned: Reading) -> Opinion:
+    def _opinion(self, row: Row, readings: Sequence[Reading]) -> Opinion:
+        straight, turned = readings
         read = [_first(each) for each in (straight, turned)]
         cost = straight.cost + turned.cost
         feedback = tuple(each.feedback for each in (straight, turned) if each.feedback)
@@ -74,10 +68,10 @@ class Pairwise:
             why = "; ".join(each.problem for each in (straight, turned) if each.problem)
             return Opinion(Verdict.unverified(f"an answer did not parse: {why}"), feedback=feedback, cost=cost, calls=2)
         p = (read[0] + 1 - read[1]) / 2
-        verdict, choice = self._told(p, read[0], read[1])
+        verdict, choice = self._choice(p, read[0], read[1])
         return Opinion(verdict, choice, p, (read[0], read[1]), feedback, cost, 2)
 
-    def _told(self, p: float, straight: float, turned: float) -> tuple[Verdict, str]:
+    def _choice(self, p: float, straight: float, turned: float) -> tuple[Verdict, str]:
         if abs(p - 0.5) <= self.margin + 1e-12:
             if self.plan.scored is None:
                 return Verdict.unverified(f"a tie: {_said(straight, turned)}"), "tie"

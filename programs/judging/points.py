@@ -12,7 +12,7 @@ from stillroom.evals import Verdict
 from stillroom.programs.plan import Plan
 from stillroom.values import digest
 
-from .asking import Reading, ask, checked, rest
+from .asking import Asks, Reading, checked
 from .opinion import Bill, Opinion, Row
 from .shapes import POINTS
 
@@ -20,13 +20,14 @@ __all__ = ["Rubric"]
 
 
 @dataclass(frozen=True)
-class Rubric:
+class Rubric(Asks):
     """Give `response` 1 to 5 points, with or without a reference.
 
     A plan that writes is sampled: its feedback, then its points; the mean of three samples is
     the default (one sample of a noisy judge correlates less with the truth, 0.81 against 0.93
     in a simulation). A scored plan is asked once and gives the expected points over the
-    probabilities of 1 to 5 (Liu et al. 2023, G-Eval, arXiv:2303.16634, section 2).
+    probabilities of 1 to 5 (Liu et al. 2023, G-Eval, arXiv:2303.16634, section 2). An opinion's
+    `readings` hold the points of each sample, its `choice` their rounded mean.
 
     Args:
         plan: Of the rubric or reference shape.
@@ -71,17 +72,8 @@ class Rubric:
         """Calls that a row takes."""
         return 1 if self.plan.scored is not None else self.samples
 
-    def judge(self, rows: Sequence[Row]) -> list[Opinion]:
-        """One opinion a row; `readings` hold the points of each sample, `choice` their rounded mean."""
-        found, asked = rest(self.plan, rows)
-        many = [rows[at] for at in asked for _ in range(self.askings)]
-        seeds = [self._seed(rows[at], number) for at in asked for number in range(self.askings)]
-        readings = ask(self.plan, self.engine, many, seeds)
-        for place, at in enumerate(asked):
-            found[at] = self._opinion(readings[place * self.askings : (place + 1) * self.askings])
-        opinions = [found[at] for at in range(len(rows))]
-        self.bill.add(opinions)
-        return opinions
+    def _askings(self, row: Row) -> Sequence[tuple[Row, int | None]]:
+        return [(row, self._seed(row, number)) for number in range(self.askings)]
 
     def _seed(self, row: Row, number: int) -> int | None:
         if self.plan.decoding.temperature == 0:
@@ -89,7 +81,7 @@ class Rubric:
         shown = {each.name: str(row[each.name]) for each in self.plan.shape.inputs}
         return int(digest([shown, number], 7), 16)
 
-    def _opinion(self, readings: Sequence[Reading]) -> Opinion:
+    def _opinion(self, row: Row, readings: Sequence[Reading]) -> Opinion:
         points = [sum(float(name) * share for name, share in each.shares.items()) for each in readings if each.shares]
         cost = sum((each.cost for each in readings[1:]), readings[0].cost)
         feedback = tuple(each.feedback for each in readings if each.feedback)
