@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import astuple, replace
-from typing import TYPE_CHECKING
+from dataclasses import astuple, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from stillroom.values import altered, canonical, compact, digest, digest_text
 
 from ._canonical import spelled
 from .contract import Score
+from .plain import plain_text
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -79,18 +81,44 @@ def timed(response: Response, seconds: float) -> Response:
 
 def dump(response: Response) -> str:
     """An answer as it is recorded."""
-    from dspy._vendor.lm15.serde import response_to_dict
-
     # of the provider's data only what is ours and what tells its version: the rest may be long, and nobody reads it again
     told = response.provider_data or {}
-    kept = {name: str(told[name]) for name in VERSION if told.get(name)}
-    value = {**response_to_dict(response), "provider_data": {**kept, SECONDS: call_seconds(response)}}
+    kept: dict[str, Any] = {name: str(told[name]) for name in VERSION if told.get(name)}
+    kept[SECONDS] = call_seconds(response)
+    value = _fields(response)
+    value["provider_data"] = kept
     text = compact(value)
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can escape and a database cannot hold
         text = json.dumps(value)
     return text
+
+
+def _fields(response: Response) -> dict[str, Any]:
+    """What lm15's serialiser gives, by the short way for an answer that is one text and nothing else."""
+    text = plain_text(response.message)
+    if text is None or response.logprobs or response.adaptations or not response.logprobs_complete:
+        from dspy._vendor.lm15.serde import response_to_dict
+
+        return response_to_dict(response)
+    usage, counts = response.usage, _counts(type(response.usage))  # type: ignore[arg-type]  # a class is hashable
+    value: dict[str, Any] = {
+        "model": response.model,
+        "message": {"role": response.message.role, "parts": [{"type": "text", "text": text}]},
+        "finish_reason": response.finish_reason,
+    }
+    if response.id:
+        value["id"] = response.id
+    used = {name: count for name in counts if (count := getattr(usage, name)) is not None}
+    if used:
+        value["usage"] = used
+    return value
+
+
+@cache
+def _counts(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
 
 
 def load(recorded: str) -> Response:

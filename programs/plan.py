@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stillroom.engines.plain import said
 from stillroom.errors import BadConfig
 from stillroom.signatures import FORMATS, Example, Field, Format, Shape, Unparsed
 from stillroom.signatures.formats import system_text, user_text
@@ -163,11 +164,8 @@ class Plan:
 
     def render(self, inputs: Mapping[str, Any], *, seed: int | None = None) -> Request:
         """The request for one row. Equal inputs and seed give equal requests."""
-        from dspy.lm15 import Message
-
         config = self._config if seed is None else altered(self._config, seed=seed)
-        asked = Message.user(user_text(self.shape, inputs))
-        return altered(self._blank, messages=(*self._turns, asked), config=config)
+        return altered(self._blank, messages=(*self._turns, said("user", user_text(self.shape, inputs))), config=config)
 
     def read(self, response: Response) -> dict[str, Any]:
         """The typed outputs of a response, reasoning included where the plan has it.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from stillroom.engines.plain import plain_answer
 from stillroom.errors import BadConfig, EngineRefused
 
 from ._failures import Unanswered
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["GUIDES", "ChatWire", "filtered", "parse"]
 
 CONSTRAINTS = ("regex", "grammar")
+FINISHED = ("stop", "length", "content_filter")  # of lm15's reasons those that mean the same over there
+BESIDE = ("reasoning_content", "reasoning", "refusal", "tool_calls")  # a text that has one of these is not plain
+DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 TOLD = ("id", "model", "system_fingerprint", "service_tier")
 SPELLING = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME  # what is no JSON value is an error
 
@@ -114,6 +118,9 @@ class ChatWire:
         from dspy.lm15 import LM15Error, Usage, response_from_openai_chat
 
         told = {name: data[name] for name in TOLD if data.get(name)}
+        plain = _plain(data, model, told)
+        if plain is not None:
+            return plain
         try:
             # without the schema: with it lm15 turns an answer made of labels into data that plans and DSPy cannot read
             answer = response_from_openai_chat({**data, "model": model}, choice=0)
@@ -206,7 +213,25 @@ def filtered(words: str) -> dict[str, Any]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 0
+    return type(value) is int and value >= 0
+
+
+def _plain(data: dict[str, Any], model: str, told: dict[str, Any]) -> Response | None:
+    """The answer in `data` if it is a text and nothing else, as most are; `None` where lm15 has more to read."""
+    choice = data["choices"][0]
+    message, usage, finish = choice["message"], data["usage"], choice.get("finish_reason")
+    text = message.get("content")
+    if finish not in FINISHED or not (type(text) is str and text) or usage is None or data.get("error"):
+        return None
+    if choice.get("logprobs") or any(map(message.get, BESIDE)) or any(map(usage.get, DETAILS)):
+        return None
+    tokens_in, tokens_out, total = usage["prompt_tokens"], usage["completion_tokens"], usage.get("total_tokens")
+    if total is None:
+        total = tokens_in + tokens_out
+    elif type(total) is not int or total < 0:
+        return None
+    id = data.get("id")
+    return plain_answer(str(id) if id else None, model, text, finish, (tokens_in, tokens_out, total), told)
 
 
 def _most_tokens_out(answer: Response, request: Request) -> int:

@@ -13,7 +13,7 @@ __all__ = ["run"]
 
 T = TypeVar("T")
 
-WAVE = 20_000
+WAVE = 100_000
 """Objects made and not freed before the garbage collector looks for cycles among them."""
 
 

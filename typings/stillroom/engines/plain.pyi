@@ -1,0 +1,1 @@
+from engines.plain import *
