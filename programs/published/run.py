@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.engines import Engine, open_engine, open_session
+from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig
 from stillroom.ledger import Budget
 from stillroom.licences import inherited
@@ -59,7 +60,7 @@ def prepare(
     """
     preset = named(preset) if isinstance(preset, str) else preset
     method, given = preset.load(), dict(given or {})
-    if TEACHER not in engines:
+    if TEACHER not in engines and method.calls:
         raise BadConfig(f"a recipe needs an engine for the role {TEACHER!r}, got {sorted(engines)}")
     for what, names, known in (("source", given, method.given), ("call", plans or {}, method.calls)):
         unknown = sorted(set(names) - set(known))
@@ -77,7 +78,7 @@ def run_preset(
     preset: Preset | str,
     run: Path | str,
     *,
-    lm: str | Engine,
+    lm: str | Engine | None = None,
     roles: Mapping[str, str | Engine] | None = None,
     given: Mapping[str, Any] | None = None,
     samples: bool = False,
@@ -96,7 +97,7 @@ def run_preset(
     Args:
         preset, given, samples, rows, params, plans, seed: As `prepare` takes them.
         run: The run folder, made when missing.
-        lm: The teacher: an engine, or a name as `stillroom.engines.open_engine` takes it.
+        lm: The teacher: an engine, or a name as `stillroom.engines.open_engine` takes it. None where no model is asked.
         roles: Further models by role: "judge", "student", ...; the teacher has every role that is not named.
         budget: Limits of all calls together.
         licence: Of the given rows; the user's own where "".
@@ -112,13 +113,13 @@ def run_preset(
     with ExitStack() as stack:
         engines: dict[str, Engine] = {}
         opened: dict[str, Engine] = {}
-        for role, model in {TEACHER: lm, **(roles or {})}.items():
+        for role, model in {**({} if lm is None else {TEACHER: lm}), **(roles or {})}.items():
             if isinstance(model, str) and model not in opened:
                 opened[model] = open_engine(model)
                 stack.callback(opened[model].close)
             engines[role] = opened[model] if isinstance(model, str) else model
         job = prepare(preset, engines, given=given, samples=samples, rows=rows, params=params, plans=plans, seed=seed)
-        teacher = engines[TEACHER]
+        teacher = engines.get(TEACHER) or ScriptedEngine({}, name="nobody")  # a session has an engine, asked or not
         others = [each for each in dict.fromkeys(engines.values()) if each.model != teacher.model]
         flow = job.method.flow(job)
         fingerprint = {"recipe": job.digest, "rows": job.rows}

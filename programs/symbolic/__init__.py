@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .recipe import SIZES, records, symbolic_flow, symbolic_rows
+from .recipe import SIZES, VERSION, records, symbolic_flow, symbolic_rows
 from .theorem import DOMAINS, Theorem, theorem
 
-__all__ = ["DOMAINS", "SIZES", "Theorem", "records", "symbolic_flow", "symbolic_rows", "theorem"]
+__all__ = ["DOMAINS", "SIZES", "VERSION", "Theorem", "records", "symbolic_flow", "symbolic_rows", "theorem"]

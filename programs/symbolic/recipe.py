@@ -76,7 +76,7 @@ def symbolic_flow(
         (
             Do("prove", work, reads=("cell", "slot", "attempt"), adds=_EMITS),
             At(Novelty("new up to renaming", Exact), ("form",)),
-            as_gate(confirmed()),
+            At(as_gate(confirmed()), _EMITS),
         ),
         emits=_EMITS,
         text=("text",),

@@ -39,6 +39,7 @@ def claims(row: dict[str, Any]) -> tuple[list[str], str]:
     return [line.claim for line in proof.given], proof.goal
 
 
+@pytest.mark.acceptance("2.19 D1")
 def test_horn_theorems_hold_by_truth_table_and_need_every_premise():
     """2.19, acceptance check 1: all of 500 are confirmed, and none survives the loss of any premise."""
     holds = entailed("goal", "given")
@@ -50,6 +51,7 @@ def test_horn_theorems_hold_by_truth_table_and_need_every_premise():
             assert rest == [] or not holds({"given": rest}, {"goal": goal}).passed
 
 
+@pytest.mark.acceptance("2.19 D2")
 def test_geometry_holds_in_random_figures():
     """2.19, acceptance check 2: what is shown holds to 1e-9 in 5 figures, and so does every step of an accepted row."""
     seen = 0
@@ -68,6 +70,7 @@ def test_geometry_holds_in_random_figures():
     assert seen >= 20
 
 
+@pytest.mark.acceptance("2.19 D2")
 def test_a_planted_unsound_rule_is_caught():
     """2.19, acceptance check 2: with a false eleventh rule every theorem whose proof uses it is refused."""
 
@@ -109,6 +112,7 @@ def test_rows_are_a_function_of_the_seed(tmp_path: Path):
     assert texts[0] != texts[2]
 
 
+@pytest.mark.acceptance("2.19 D3")
 def test_no_two_rows_are_one_renamed(tmp_path: Path):
     """2.19, acceptance check 3: no two statements are isomorphic, found out without the canonical form."""
     networkx = pytest.importorskip("networkx")
