@@ -46,8 +46,8 @@ class System:
 
     @property
     def status(self) -> str:
-        """`runs`, or `excluded`."""
-        return "runs" if self.presets or self.by else "excluded"
+        """`runs`, `excluded` for a reason, or `missing`: neither covered nor excluded."""
+        return "runs" if self.presets or self.by else "excluded" if self.excluded else "missing"
 
     def as_json(self) -> dict[str, Any]:
         """A plain JSON value."""

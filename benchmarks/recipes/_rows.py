@@ -1,0 +1,79 @@
+"""Real rows of presets, made by a local model of their sample sources, as the pages about them show."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from stillroom.engines import open_engine
+from stillroom.programs.published import preset, run_preset
+from stillroom.rows import EmittedRow
+from stillroom.store import Store
+from stillroom.values import pretty, write_atomic
+
+__all__ = ["FOLDER", "store_rows"]
+
+FOLDER = Path(__file__).parents[1] / "results" / "recipes" / "rows"
+KEPT = 6
+"""Rejected rows that are kept to be shown."""
+
+
+def store_rows(name: str, lm: str, rows: int, run: Path, into: Path = FOLDER) -> dict[str, Any]:
+    """Run a preset for real on its samples, and keep what came of it.
+
+    Args:
+        name: Of the preset.
+        lm: The teacher, which has all roles.
+        rows: Accepted rows wanted.
+        run: The run folder: a run that was stopped goes on there.
+        into: Where the record is kept, as NAME.json.
+    """
+    recipe, began = preset(name), time.monotonic()
+    engine = open_engine(lm)
+    try:
+        emitted = run_preset(recipe, run, lm=engine, samples=True, rows=rows)
+        model = engine.model
+    finally:
+        engine.close()
+    with Store(run) as store:
+        spent = store.spent("emit")
+    record = {
+        "recipe": recipe.name,
+        "model": model,
+        "wanted": rows,
+        "rows": [_shortened(row) for row in emitted.rows],
+        "rejects": {gate: stopped for gate, _, stopped in emitted.funnel if stopped},
+        "rejected": [_shortened(row) for row in emitted.rejects[:KEPT]],
+        "funnel": [list(each) for each in emitted.funnel],
+        "shortfall": dict(emitted.shortfall),
+        "cost": {
+            "calls": spent.calls,
+            "tokens_in": spent.tokens_in,
+            "tokens_out": spent.tokens_out,
+            "calls_per_row": round(spent.calls / len(emitted.rows), 2) if emitted.rows else None,
+        },
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    into.mkdir(parents=True, exist_ok=True)
+    write_atomic(into / f"{recipe.name}.json", pretty(record))
+    return record
+
+
+def _shortened(row: EmittedRow) -> dict[str, Any]:
+    """A row with what its passport says of its checks; the rest of the passport stands in the run."""
+    passport = row.passport
+    return {
+        "id": row.id,
+        "status": row.status,
+        "values": dict(row.values),
+        "gate": row.gate,
+        "why": row.why,
+        "passport": {
+            "model": passport.model,
+            "licence": passport.licence,
+            "calls": passport.calls,
+            "tokens": passport.tokens,
+            "verdicts": [{name: each[name] for name in ("gate", "by", "passed")} for each in passport.verdicts],
+        },
+    }
