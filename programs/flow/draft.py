@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stillroom.errors import EngineError
 from stillroom.evals.gates import Candidate
 from stillroom.ledger import Spent
 from stillroom.rows import EmittedRow, Passport, Status
@@ -15,7 +16,10 @@ from stillroom.values import digest
 
 from .wanted import Wanted
 
-__all__ = ["Draft", "Papers", "Trace", "unsplit"]
+__all__ = ["UNANSWERED", "Draft", "Papers", "Trace", "unsplit"]
+
+UNANSWERED = "unanswered"
+"""What a row that was lost because an engine failed says in its `extra`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,8 @@ class Papers:
         status: Any = draft.status
         row_id = digest([values, dict(wanted.target)])
         extra: dict[str, Any] = dict(draft.notes)
+        if isinstance(draft.error, EngineError):
+            extra[UNANSWERED] = True
         if draft.seen:
             extra["seen"] = {name: value for name, value in draft.seen.items() if values.get(name) != value}
         return EmittedRow(row_id, draft.place, status, values, passport, draft.gate, draft.why, extra)

@@ -21,7 +21,7 @@ from stillroom.evals.gates import bound
 from stillroom.licences import inherited, of_teacher
 from stillroom.rows import EmittedRow
 
-from .draft import Draft, Papers
+from .draft import UNANSWERED, Draft, Papers
 from .flow import QUOTA, Flow, sections
 from .history import History, Leg
 from .line import Block, Line
@@ -159,7 +159,9 @@ class Run:
             for row in made:
                 self.tally.add(wanted.cell, row)
                 passed += row.status in ("accepted", "surplus")
-            self.schedule.end(wanted, passed, lost=all(row.status == "quarantined" for row in made))
+            lost = all(row.status == "quarantined" for row in made)
+            unanswered = lost and any(UNANSWERED in row.extra for row in made)
+            self.schedule.end(wanted, passed, lost=lost, unanswered=unanswered)
         self._flow.source.learn([row for made in rows for row in made])
         self._blocks.popleft()
         self._in_flight -= len(block.units)

@@ -7,7 +7,7 @@ it had not been.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -56,7 +56,8 @@ class Schedule:
     Args:
         source: What is wanted.
         attempts: Tries of a slot. A cell with a quota begins at most `attempts` rows for each wanted one,
-            whichever slots they go to.
+            whichever slots they go to. A slot whose engine failed waits until it is revived: the engine has had
+            its own tries, and what nobody answered leaves the slot all of its own.
 
     Attributes:
         limit: Input rows that may be drawn; None for all. A run that goes on knows where the input ended before.
@@ -72,6 +73,7 @@ class Schedule:
         self._ring = deque(self._cells.values())
         self._turn = 0
         self._lost: dict[tuple[str, int], int] = {}
+        self._forgiven: Counter[tuple[str, int]] = Counter()
         self._done = self._passed = 0
         self.limit: int | None = None
         self.ended: int | None = None
@@ -142,8 +144,15 @@ class Schedule:
         found.accepted += 1
         return True
 
-    def end(self, wanted: Wanted, passed: int, *, lost: bool) -> None:
-        """See that a begun row came to its end: how many rows it gave that `passed`, and whether it was `lost` to a fault."""
+    def end(self, wanted: Wanted, passed: int, *, lost: bool, unanswered: bool = False) -> None:
+        """See that a begun row came to its end.
+
+        Args:
+            wanted: The row.
+            passed: How many rows it gave that passed.
+            lost: Whether it was lost to a fault.
+            unanswered: Whether that fault was the engine's.
+        """
         cell = self._cells[wanted.cell]
         cell.done += 1
         cell.passed += passed
@@ -154,7 +163,7 @@ class Schedule:
             return
         if lost:
             self._lost[wanted.cell, wanted.slot] = wanted.attempt
-        if wanted.attempt + 1 < self._attempts:
+        if not unanswered and wanted.attempt + 1 - self._forgiven[wanted.cell, wanted.slot] < self._attempts:
             cell.again.append(replace(wanted, attempt=wanted.attempt + 1))
 
     def revive(self) -> None:
@@ -168,6 +177,7 @@ class Schedule:
             }
             cell.begun -= len(slots)
             cell.done -= len(slots)
+            self._forgiven.update((cell.name, slot) for slot in slots)
             cell.revived = _picked(self._source, cell.name, slots)
         self._lost.clear()
         self._ring, self._turn = deque(cell for cell in self._cells.values() if not cell.full), 0

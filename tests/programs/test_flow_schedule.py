@@ -130,6 +130,30 @@ def test_lost_rows_come_back_once_they_are_revived():
     assert schedule.begin(10) == []
 
 
+def test_a_fault_of_the_engine_spends_no_try_of_its_slot():
+    """The slot waits; others take its place, as far as the cell may begin rows. Revived, it is begun again, within the same."""
+    schedule = Schedule(Quotas({"a": 2}, world.draw), 2)
+    first, second = schedule.begin(10)
+    schedule.end(first, 0, lost=True, unanswered=True)
+    schedule.admit("a")
+    schedule.end(second, 1, lost=False)
+    (third,) = schedule.begin(10)
+    assert (third.slot, third.attempt) == (2, 0)
+    schedule.end(third, 0, lost=True, unanswered=True)
+    (fourth,) = schedule.begin(10)
+    assert (fourth.slot, fourth.attempt) == (3, 0)
+    schedule.end(fourth, 0, lost=True)  # a fault of its form: another try may do better, were the cell not at its end
+    assert schedule.begin(10) == []
+    schedule.revive()
+    tries = []
+    while begun := schedule.begin(1):
+        tries += [(wanted.slot, wanted.attempt) for wanted in begun]
+        for wanted in begun:
+            schedule.end(wanted, 0, lost=False)
+    assert tries == [(3, 1), (0, 1)]
+    assert schedule.shortfall == {"a": 1}
+
+
 def test_settings_that_cannot_work_are_refused():
     """Before anything is begun."""
     with pytest.raises(BadConfig, match="attempts must be at least 1"):
