@@ -41,7 +41,7 @@ def canonical(value: Any) -> str:
 
 
 def compact(value: Any) -> str:
-    """Spell a JSON value for a file that only we read, where time counts: never for a hash.
+    """Spell a JSON value for a file, where time counts: never for a hash.
 
     As `canonical`, but some floats are spelled otherwise (1e16 for 1e+16), and NaN, which `canonical` refuses, is null.
     """

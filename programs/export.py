@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stillroom.release import Override, Purpose, export_allowed, refuse
 from stillroom.rows import EmittedRow
-from stillroom.values import atomic, canonical
+from stillroom.values import atomic, compact
 
 from .flow import Emitted
+from .flow.emitted import Stored
 from .table import write_table
 
 __all__ = ["emitted_lines", "read_emitted", "save_emitted", "write_rows"]
@@ -42,10 +42,10 @@ def save_emitted(
 
 def write_rows(emitted: Emitted, folder: Path) -> None:
     """Write the files of `save_emitted` without asking what the rows are for: each row says its licence itself."""
-    _write(folder / "rows.jsonl", map(_flat, emitted.rows))
-    _write(folder / "rejects.jsonl", map(_flat, emitted.rejects))
-    _write(folder / "contamination.jsonl", _found(chain(emitted.rows, emitted.rejects)))
-    write_table(folder / "rows.parquet", lambda: map(_row, emitted.rows))
+    with atomic(folder / "contamination.jsonl") as found:
+        _write(folder / "rows.jsonl", emitted.rows, found)
+        _write(folder / "rejects.jsonl", emitted.rejects, found)
+    write_table(folder / "rows.parquet", lambda: map(_row, _plain(emitted.rows)))
 
 
 def read_emitted(path: Path) -> list[EmittedRow]:
@@ -61,26 +61,31 @@ def emitted_lines(path: Path) -> Iterator[EmittedRow]:
             yield EmittedRow.from_json({**value["meta"], "values": fields})
 
 
-def _flat(row: EmittedRow) -> dict[str, object]:
-    """The task's fields, and everything else under `meta`."""
-    whole = row.as_json()
+def _plain(rows: Iterable[EmittedRow]) -> Iterator[dict[str, Any]]:
+    """Rows as plain JSON values; of a run's store without making more of them in between."""
+    return rows.plain() if isinstance(rows, Stored) else (row.as_json() for row in rows)
+
+
+def _flat(whole: dict[str, Any]) -> dict[str, Any]:
+    """The task's fields, and everything else under `meta`; `whole` is used up."""
     return {**whole.pop("values"), "meta": whole}
 
 
-def _row(row: EmittedRow) -> dict[str, Any]:
+def _row(whole: dict[str, Any]) -> dict[str, Any]:
     """The same for a table: `meta` is JSON text, because passports are not all of one shape."""
-    return {**row.values, "meta": canonical(_flat(row)["meta"])}
+    return {**whole.pop("values"), "meta": compact(whole)}
 
 
-def _write(path: Path, lines: Iterable[Any]) -> None:
+def _write(path: Path, rows: Iterable[EmittedRow], found: BinaryIO) -> None:
+    """Write a line for each row, and to `found` one for each that decontamination found something about."""
     with atomic(path) as file:
-        file.writelines(f"{canonical(line)}\n".encode() for line in lines)
+        for whole in _plain(rows):
+            for verdict in whole["passport"]["verdicts"]:
+                if "rule" in verdict.get("found", {}):
+                    about = {name: whole[name] for name in ("id", "place", "status")}
+                    found.write(_line({**about, **verdict["found"]}))
+            file.write(_line(_flat(whole)))
 
 
-def _found(rows: Iterable[EmittedRow]) -> Iterator[dict[str, Any]]:
-    """What decontamination found, a line for each row it found something about."""
-    for row in rows:
-        for verdict in row.passport.verdicts:
-            found = verdict.get("found", {})
-            if "rule" in found:
-                yield {"id": row.id, "place": row.place, "status": row.status, **found}
+def _line(value: dict[str, Any]) -> bytes:
+    return f"{compact(value)}\n".encode()

@@ -44,13 +44,17 @@ class Stored(Sequence[EmittedRow]):
         return self._count
 
     def __iter__(self) -> Iterator[EmittedRow]:
+        return map(EmittedRow.from_json, self.plain())
+
+    def plain(self) -> Iterator[dict[str, Any]]:
+        """The rows as plain JSON values, as `EmittedRow.as_json` gives them."""
         wanted = ", ".join("?" * len(self._fates))
         # the sign keeps SQLite from going by recipe, which would sort everything
         query = f"SELECT row, seal FROM rows WHERE +recipe = ? AND status IN ({wanted}) ORDER BY rowid LIMIT ?"
         with reading(self._path) as database:
             for text, sealed in database.execute(query, (self._key, *self._fates, self._count)):
                 check(self._path, sealed, self._key, text)
-                yield EmittedRow.from_json(json.loads(text))
+                yield json.loads(text)
 
     @overload
     def __getitem__(self, at: int) -> EmittedRow: ...
