@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -31,7 +31,7 @@ from stillroom.signatures.records import (
 )
 from stillroom.values import pretty, write_atomic
 
-__all__ = ["FORMS", "Form", "HandOver", "Handed", "hand_over"]
+__all__ = ["FORMS", "Form", "HandOver", "Handed", "hand_over", "made_of"]
 
 Form: TypeAlias = Literal["trl", "hf", "parquet", "jsonl"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -47,6 +47,8 @@ class HandOver:
         schema: Id of the record schema.
         to: A table as TRL's trainers take it (`trl`), the records as a dataset folder (`hf`), Parquet or JSONL.
         columns: What fields of the schema are called in the rows.
+        field: The field of the rows that holds the record's fields, as one mapping or a list of them: a record for
+            each. Then there are no columns.
         rejects: Whether records are made of rejects too: pairs of accepted and rejected answers for `pref`,
             wanted and unwanted ones for `unpaired`. `audit` takes them always.
         per_prompt: Most pairs of one prompt; None for all.
@@ -66,9 +68,14 @@ class HandOver:
     rank: str = "all"
     seed: int | None = None
     round: int = 0
+    field: str = ""
 
     def __post_init__(self) -> None:
         schema(self.schema)
+        if self.field and self.columns:
+            raise BadConfig(
+                f"records are made of columns or of one field that holds them, got {self.field!r} and columns"
+            )
         check_rank(self.rank)
         if self.to not in FORMS:
             raise BadConfig(f"records are handed over as one of {', '.join(FORMS)}, got {self.to!r}")
@@ -129,7 +136,9 @@ def hand_over(
     used: Rows = (lambda: chain(rows(), rejects())) if wish.takes_rejects else rows
     entries = ledger(used())
     refuse(blocks({each.licence: () for each in entries}, purpose, overrides=overrides), "records may be exported")
-    records = _records(rows, rejects, wish)
+    records = made_of(rows, rejects, wish)
+    if wish.to == "trl":
+        records = as_trl(records, rank=wish.rank, rng=Random(wish.seed or 0))
     first = next(records, None)
     if first is None:
         raise BadData(
@@ -154,18 +163,26 @@ def hand_over(
     return Handed(path, count, card)
 
 
-def _records(rows: Rows, rejects: Rows, wish: HandOver) -> Iterator[Record]:
+def made_of(rows: Rows, rejects: Rows, wish: HandOver) -> Iterator[Record]:
+    """The records of some rows, one at a time, before they are turned into what a trainer takes. Raises as `hand_over` does."""
     said: dict[str, Any] = {"seed": wish.seed, "round": wish.round}
-    made: Iterator[Record]
     if wish.schema == "audit":
-        made = audits(chain(rows(), rejects()), **said)
-    elif wish.rejects and wish.schema == "pref":
-        made = preferences(rows(), rejects(), wish.columns, per_prompt=wish.per_prompt, **said)
-    elif wish.rejects:
-        made = unpaired(rows(), rejects(), wish.columns, **said)
-    else:
-        made = build_all(schema(wish.schema), rows(), wish.columns, **said)
-    return as_trl(made, rank=wish.rank, rng=Random(wish.seed or 0)) if wish.to == "trl" else made
+        return audits(chain(rows(), rejects()), **said)
+    if wish.rejects and wish.schema == "pref":
+        return preferences(rows(), rejects(), wish.columns, per_prompt=wish.per_prompt, **said)
+    if wish.rejects:
+        return unpaired(rows(), rejects(), wish.columns, **said)
+    if wish.field:
+        return build_all(schema(wish.schema), _held(rows(), wish.field), **said)
+    return build_all(schema(wish.schema), rows(), wish.columns, **said)
+
+
+def _held(rows: Iterable[EmittedRow], name: str) -> Iterator[EmittedRow]:
+    """A row for each record that a field of the rows holds, with the papers of the row it stands in."""
+    for row in rows:
+        held = row.values.get(name) or []
+        for fields in [held] if isinstance(held, Mapping) else held:
+            yield replace(row, values=fields)
 
 
 def _write(records: Iterable[Record], wish: HandOver, path: Path) -> int:

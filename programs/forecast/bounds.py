@@ -25,7 +25,7 @@ from .some import Few
 if TYPE_CHECKING:
     from dspy.lm15 import Request
 
-__all__ = ["UNSEEN", "Asking", "askings", "words", "worst_call"]
+__all__ = ["UNSEEN", "Asking", "askings", "gate_askings", "words", "worst_call"]
 
 LOOKED_AT = 64
 """Wanted rows whose prompts are counted."""
@@ -85,7 +85,7 @@ def askings(flow: Flow, engines: Sequence[Engine]) -> list[Asking]:
         elif isinstance(part, Split):
             many, first = True, False
         else:
-            found += _of_gate(name, part.gate if isinstance(part, At) else part, by_model, room, many=many)
+            found += gate_askings(name, part.gate if isinstance(part, At) else part, by_model, room, many=many)
             first = False
     return found
 
@@ -122,9 +122,24 @@ def _prompt(part: Ask, wanted: Wanted) -> Request:
     )
 
 
-def _of_gate(
-    name: str, gate: Gate, by_model: Mapping[str, Engine], room: Mapping[str, int | None], *, many: bool
+def gate_askings(
+    name: str,
+    gate: Gate,
+    by_model: Mapping[str, Engine],
+    room: Mapping[str, int | None] | None = None,
+    *,
+    many: bool = False,
 ) -> list[Asking]:
+    """The calls of one gate for a row that comes to it.
+
+    Args:
+        name: Of the gate.
+        gate: Whether it asks or not.
+        by_model: Engines by model.
+        room: Tokens that fields may have which are not known yet.
+        many: Whether a row may have become several before it comes there.
+    """
+    room = room or {}
     if not asks(gate):
         return []
     judges = _judges(getattr(gate, "judge", None))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from stillroom.errors import BadConfig
 from stillroom.ledger import Budget
 from stillroom.licences import inherited
 from stillroom.programs.export import write_rows
-from stillroom.programs.flow import Emitted, run_flow
+from stillroom.programs.flow import Emitted, Flow, run_flow
+from stillroom.programs.forecast import COST, Forecast, Standing, compared, forecast, foresee, remember
 from stillroom.programs.plan import Plan
+from stillroom.programs.records import HandOver, made_of
 from stillroom.rows import EmittedRow
-from stillroom.signatures.records import SCHEMAS, Record, build, build_all, preferences, unpaired
+from stillroom.signatures.records import Record
 from stillroom.values import pretty, write_atomic
 
 from .job import TEACHER, Job
@@ -26,7 +28,7 @@ from .preset import Preset
 from .shelf import preset as named
 from .shelf import sample
 
-__all__ = ["NOTE", "prepare", "records", "run_preset"]
+__all__ = ["NOTE", "foresee_preset", "prepare", "records", "run_preset"]
 
 NOTE = "recipe.json"
 """The file of a run folder that says which preset made it, with which parameters."""
@@ -74,6 +76,49 @@ def prepare(
     return Job(preset, method, settled, engines, given, preset.rows if rows is None else rows, seed, plans or {})
 
 
+_NOBODY = ScriptedEngine({}, name="nobody")
+
+
+@contextmanager
+def _opened(
+    preset: Preset | str, lm: str | Engine | None, roles: Mapping[str, str | Engine] | None, **settings: Any
+) -> Iterator[_Ready]:
+    """Open the engines that are given by name, and put the job together; they are closed at the end."""
+    with ExitStack() as stack:
+        engines: dict[str, Engine] = {}
+        opened: dict[str, Engine] = {}
+        for role, model in {**({} if lm is None else {TEACHER: lm}), **(roles or {})}.items():
+            if isinstance(model, str) and model not in opened:
+                opened[model] = open_engine(model)
+                stack.callback(opened[model].close)
+            engines[role] = opened[model] if isinstance(model, str) else model
+        job = prepare(preset, engines, **settings)
+        yield _Ready(job, job.method.flow(job))
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A job whose engines are open, and its flow."""
+
+    job: Job[Any]
+    flow: Flow
+
+    @property
+    def teacher(self) -> Engine:
+        """Whose session it is: a session has an engine, asked or not."""
+        return self.job.engines.get(TEACHER) or _NOBODY
+
+    @property
+    def others(self) -> list[Engine]:
+        """The engines of other models, each once."""
+        return [each for each in dict.fromkeys(self.job.engines.values()) if each.model != self.teacher.model]
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the rows are a function of, beside the teacher."""
+        return {"recipe": self.job.digest, "rows": self.job.rows}
+
+
 def run_preset(
     preset: Preset | str,
     run: Path | str,
@@ -105,30 +150,63 @@ def run_preset(
         retry: Whether rows lost to faults before are tried once more.
         on_progress: Called with (accepted, wanted).
 
+    Returns:
+        The rows, and their cost beside what was forecast.
+
     Raises:
         BadInput: Before any call, for what cannot work.
         BudgetExceeded, EngineError: Finished calls are kept, and a second call goes on.
         FingerprintChanged: If the folder was begun with something else.
     """
-    with ExitStack() as stack:
-        engines: dict[str, Engine] = {}
-        opened: dict[str, Engine] = {}
-        for role, model in {**({} if lm is None else {TEACHER: lm}), **(roles or {})}.items():
-            if isinstance(model, str) and model not in opened:
-                opened[model] = open_engine(model)
-                stack.callback(opened[model].close)
-            engines[role] = opened[model] if isinstance(model, str) else model
-        job = prepare(preset, engines, given=given, samples=samples, rows=rows, params=params, plans=plans, seed=seed)
-        teacher = engines.get(TEACHER) or ScriptedEngine({}, name="nobody")  # a session has an engine, asked or not
-        others = [each for each in dict.fromkeys(engines.values()) if each.model != teacher.model]
-        flow = job.method.flow(job)
-        fingerprint = {"recipe": job.digest, "rows": job.rows}
-        with open_session(teacher, run, "emit", fingerprint, budget, reuse=reuse) as session:
-            write_atomic(Path(run) / NOTE, pretty(noted(job)))
+    settings = {"given": given, "samples": samples, "rows": rows, "params": params, "plans": plans, "seed": seed}
+    with _opened(preset, lm, roles, **settings) as ready:
+        flow, teacher, others = ready.flow, ready.teacher, ready.others
+        with open_session(teacher, run, "emit", ready.fingerprint, budget, reuse=reuse) as session:
+            write_atomic(Path(run) / NOTE, pretty(noted(ready.job)))
+            remember(flow, session, engines=others)
             own = inherited(teacher.model, teacher.licence, [licence])
             emitted = run_flow(flow, session, engines=others, licence=own, retry=retry, on_progress=on_progress)
+            cost = compared(session.store, "emit", flow.key, flow=flow, engines=[teacher, *others])
+            if cost is not None:
+                session.store.put_note(COST, flow.key, cost.as_json())
     write_rows(emitted, Path(run))
-    return emitted
+    return replace(emitted, cost=cost)
+
+
+def foresee_preset(
+    preset: Preset | str,
+    run: Path | str | None = None,
+    *,
+    lm: str | Engine | None = None,
+    roles: Mapping[str, str | Engine] | None = None,
+    given: Mapping[str, Any] | None = None,
+    samples: bool = False,
+    rows: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    plans: Mapping[str, Plan] | None = None,
+    seed: int = 0,
+    budget: Budget | None = None,
+    reuse: Sequence[Path | str] = (),
+    probe: int = 0,
+) -> Forecast:
+    """Forecast what `run_preset` will take and give, before it is begun or while it is not ended.
+
+    Args:
+        run: The run folder; nothing is read or written where there is none and nothing is probed.
+        probe: Run so many of the wanted rows for real; their calls are kept in the run, which does not pay again.
+        preset, lm, roles, given, samples, rows, params, plans, seed, budget, reuse: As `run_preset` takes them.
+
+    Raises:
+        BadInput, FingerprintChanged: As `run_preset` does.
+        BudgetExceeded, EngineError: From the probe; what was answered is kept.
+    """
+    settings = {"given": given, "samples": samples, "rows": rows, "params": params, "plans": plans, "seed": seed}
+    with _opened(preset, lm, roles, **settings) as ready:
+        if run is None or not (probe or (Path(run) / "run.db").is_file()):
+            standing = Standing(budget=budget or Budget())
+            return forecast(ready.flow, [ready.teacher, *ready.others], standing=standing)
+        with open_session(ready.teacher, run, "emit", ready.fingerprint, budget, reuse=reuse, begin=False) as session:
+            return foresee(ready.flow, session, engines=ready.others, rows=probe)
 
 
 def noted(job: Job[Any]) -> dict[str, Any]:
@@ -164,14 +242,5 @@ def records(
         rejects: The others, where records are made of them too.
         seed, round: For the papers.
     """
-    said: dict[str, Any] = {"seed": seed, "round": round}
-    if emit.field:
-        for row in rows:
-            value = row.values.get(emit.field) or []
-            for fields in [value] if isinstance(value, Mapping) else value:
-                yield build(SCHEMAS[schema], replace(row, values=fields), **said)
-    elif emit.rejects:
-        make = preferences if schema == "pref" else unpaired
-        yield from make(rows, rejects, emit.columns, **said)
-    else:
-        yield from build_all(SCHEMAS[schema], rows, emit.columns, **said)
+    wish = HandOver(schema, "jsonl", emit.columns, emit.rejects, seed=seed, round=round, field=emit.field)
+    return made_of(lambda: rows, lambda: rejects, wish)
