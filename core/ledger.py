@@ -84,6 +84,10 @@ class Reservation:
     usd: float
     calls: int = 1
 
+    def times(self, calls: int) -> Reservation:
+        """What so many of its calls take."""
+        return Reservation(calls * (self.tokens // self.calls), calls * self.usd / self.calls, calls)
+
 
 class Ledger:
     """Keep one phase inside its budget. Safe to use from many threads."""
@@ -138,6 +142,24 @@ class Ledger:
             self._open_calls += calls
             self._open_tokens += tokens
             self._open_usd += usd
+        return wanted
+
+    def extend(self, reservation: Reservation, calls: int) -> Reservation:
+        """Promise so many calls, each like those of `reservation`, which is open, in its place.
+
+        Raises:
+            BudgetExceeded: If what comes on top does not fit; `reservation` stays as it is.
+        """
+        if calls <= reservation.calls:
+            return reservation
+        wanted, more = reservation.times(calls), reservation.times(calls - reservation.calls)
+        with self._changed:
+            self._check(more)
+            self._open.remove(reservation)
+            self._open.add(wanted)
+            self._open_calls += more.calls
+            self._open_tokens += more.tokens
+            self._open_usd += more.usd
         return wanted
 
     def settle(self, reservation: Reservation, cost: Spent) -> None:

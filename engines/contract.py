@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,11 @@ from .prices import NO_PRICES, Price, price_of
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
-__all__ = ["Engine", "Score", "outcomes"]
+__all__ = ["Engine", "Score", "outcomes", "resending"]
+
+resending: ContextVar[Callable[[int], None] | None] = ContextVar("resending", default=None)
+"""What an engine calls, where there is something, before it sends a request again of which so many tries may be charged
+without an answer. It raises `BudgetExceeded` where another one does not fit: then the request is given up."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from stillroom.errors import BudgetExceeded, EngineError
@@ -35,7 +36,7 @@ from ._spelling import (
     served_version,
     timed,
 )
-from .contract import Engine, Score
+from .contract import Engine, Score, resending
 from .prices import no_price
 
 if TYPE_CHECKING:
@@ -66,15 +67,9 @@ class Metered(Engine):
         if ledger.budget.usd is not None and inner.price is None:
             raise no_price(inner.model)
         self.inner, self.ledger, self.store, self.phase = inner, ledger, store, phase
-        self.model = inner.model
-        self.licence, self.prices = inner.licence, inner.prices
-        self.max_concurrency, self.copies = inner.max_concurrency, inner.copies
-        self.supports_response_schema = inner.supports_response_schema
-        self.supports_regex = inner.supports_regex
-        self.supports_scores = inner.supports_scores
-        self.supports_function_calling = inner.supports_function_calling
-        self.supported_params = inner.supported_params
-        self.calls_per_request = inner.calls_per_request
+        for name in Engine.__annotations__:  # what the contract says of an engine is what it says of the inner one
+            setattr(self, name, getattr(inner, name))
+        self.prices = inner.prices
         self.found = 0
 
     def submit(self, request: Request) -> Future[Response]:
@@ -105,12 +100,15 @@ class Metered(Engine):
             pass_on(outer, response, error)
             ended.set_result(None)
 
+        before = resending.set(partial(self._promise, begun))
         try:
             inner = self.inner.submit(begun.request)
         except BaseException as error:
             ended.set_result(None)
             self._failed(begun, error)
             raise
+        finally:
+            resending.reset(before)
         outer.add_done_callback(lambda future: inner.cancel() if future.cancelled() else None)
         inner.add_done_callback(finish)
         return outer
@@ -122,6 +120,10 @@ class Metered(Engine):
                 return self._result(self._submit_when_it_fits(request))
             except GivenUp:
                 continue
+            except BudgetExceeded as error:  # it was sent, and another try did not fit beside what others were promised
+                if not error.pending:
+                    raise
+                self.ledger.wait()
 
     async def acomplete(self, request: Request) -> Response:
         """Answer `request` on the caller's event loop, without blocking it, under the same rules as `complete`.
@@ -131,13 +133,13 @@ class Metered(Engine):
         while True:
             try:
                 begun = self._begin(request)
-            except BudgetExceeded as error:
+                if isinstance(begun, Call):
+                    return await self._made(begun)
+            except BudgetExceeded as error:  # of the first try, or of another one beside what others were promised
                 if not error.pending:
                     raise
                 await self.ledger.await_settled()
                 continue
-            if isinstance(begun, Call):
-                return await self._made(begun)
             if not isinstance(begun, Future):
                 return begun
             try:
@@ -234,51 +236,60 @@ class Metered(Engine):
         return load(recorded)
 
     async def _made(self, call: Call) -> Response:
+        before = resending.set(partial(self._promise, call))
         try:
             response = await self._in_time(self.inner.acomplete(call.request))
         except BaseException as error:
             self._failed(call, error)
             raise
+        finally:
+            resending.reset(before)
         return self._done(call, response)
+
+    def _promise(self, call: Call, unanswered: int) -> None:
+        """Promise one more try of `call` before it is sent: those that are lost must fit the budget as well."""
+        call.reservation = self.ledger.extend(call.reservation, unanswered + self.calls_per_request)
 
     def _done(self, call: Call, response: Response) -> Response:
         """Record and settle an answer and tell whoever else waits for it."""
         response = timed(response, time.monotonic() - call.started)
         cost = self._cost(call.request, response)
+        tries = (response.provider_data or {}).get("unanswered_tries")
         try:
             self.store.finish_call(call.key, self.phase, self.model, call.text, dump(response), cost, call.opened)
+            if tries:
+                cost += self._lose(call, int(tries))
         except BaseException as error:
             self.ledger.release(call.reservation)
             self._leave(call, None, error)
             raise
-        tries = (response.provider_data or {}).get("unanswered_tries")
-        self.ledger.settle(call.reservation, cost + self._lost(call, int(tries)) if tries else cost)
+        self.ledger.settle(call.reservation, cost)
         self._leave(call, response, None)
         return response
 
     def _failed(self, call: Call, error: BaseException) -> None:
         """Record and settle a call without an answer: an outage is free, an answer that nobody waited for may not be."""
         given_up = not isinstance(error, EngineError) or isinstance(error, GivenUp)
-        worst = call.reservation
+        lost = Spent()
         try:
             if not given_up:
                 self.store.fail_call(call.key, self.phase, self.model, str(error), call.opened)
+                lost = self._lose(call, getattr(error, "unanswered_tries", 0))
             elif call.opened is not None:
-                self.store.lose_call(call.key, self.phase, self.model, worst.tokens, worst.usd, call.opened)
+                lost = self._lose(call, call.reservation.calls, call.opened)
         finally:
-            if given_up and call.opened is not None:
-                self.ledger.settle(worst, Spent(1, worst.tokens, 0, worst.usd))
-            else:
-                self.ledger.settle(worst, self._lost(call, getattr(error, "unanswered_tries", 0)))
+            self.ledger.settle(call.reservation, lost)
             self._leave(call, None, GivenUp() if given_up else error)
 
-    def _lost(self, call: Call, tries: int) -> Spent:
-        """Put tries on the bill that were sent without an answer coming of them, each at its worst case."""
-        worst = call.reservation
-        tokens, usd = worst.tokens // worst.calls, worst.usd / worst.calls
-        for _ in range(tries):
-            self.store.lose_call(call.key, self.phase, self.model, tokens, usd)
-        return Spent(tries, tries * tokens, 0, tries * usd)
+    def _lose(self, call: Call, tries: int, opened: int | None = None) -> Spent:
+        """Record tries that were sent without an answer coming of them, and say what they cost: each its worst case.
+
+        The first is recorded in place of what was `opened`.
+        """
+        each = call.reservation.times(1)
+        for number in range(tries):
+            self.store.lose_call(call.key, self.phase, self.model, each.tokens, each.usd, None if number else opened)
+        return Spent(tries, tries * each.tokens, 0, tries * each.usd)
 
     def _leave(self, call: Call, response: Response | None, error: BaseException | None) -> None:
         with self.store.guard:

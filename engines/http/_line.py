@@ -10,6 +10,7 @@ from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from stillroom.engines.contract import resending
 from stillroom.errors import EngineBusy, EngineRefused
 
 from ._breaker import Breaker
@@ -103,6 +104,7 @@ class Line:
         Raises:
             EngineBusy: If it failed so often, or the endpoint was down for so long, that it is given up.
             EngineRefused: If another try would change nothing.
+            BudgetExceeded: If another try may cost more than is left (`resending`).
         """
         body = self._wire.body(request)
         tries = _Tries(len(body) / BYTES_A_TOKEN + (request.config.max_tokens or 0))
@@ -123,6 +125,8 @@ class Line:
                     return answer
                 return replace(answer, provider_data={**answer.provider_data, "unanswered_tries": tries.unanswered})
             await asyncio.sleep(wait)
+            if tries.unanswered and (promise := resending.get()) is not None:
+                promise(tries.unanswered)
 
     def _wait(self, error: EngineBusy, tries: _Tries) -> float | None:
         """Seconds until the next try, or `None` for none.

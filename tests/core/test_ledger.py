@@ -112,3 +112,23 @@ def test_it_knows_how_long_calls_were_under_way():
     ledger.reserve(1)
     after(3)
     assert ledger.busy == 10
+
+
+def test_a_reservation_grows_by_whole_calls():
+    """What comes on top must fit; where it does not, all is as it was. Settling gives everything back."""
+    ledger = Ledger(Budget(calls=5, tokens=100, usd=1.0))
+    one = ledger.reserve(30, 0.2)
+    assert ledger.extend(one, 1) is one
+    two = ledger.extend(one, 2)
+    assert (two.tokens, two.usd, two.calls) == (60, 0.4, 2)
+    with pytest.raises(BudgetExceeded, match="100 tokens is full"):
+        ledger.extend(two, 4)
+    with pytest.raises(KeyError):
+        ledger.settle(one, Spent(1))
+    other = ledger.reserve(40)
+    with pytest.raises(BudgetExceeded) as full:
+        ledger.extend(two, 3)
+    assert full.value.pending
+    ledger.settle(two, Spent(2, 30, 5, 0.4))
+    ledger.release(other)
+    assert (ledger.reserve(65, 0.6, 3).tokens, ledger.spent.calls) == (65, 2)
