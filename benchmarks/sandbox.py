@@ -31,11 +31,11 @@ from typing import Any
 import psutil
 
 from stillroom.evals.code import unit_tests
+from stillroom.evals.mutants import mutants
 from stillroom.evals.sandbox import Limits, Ran, Sandbox, available, open_sandbox
 from stillroom.evals.sandbox.view import python_view
 
 from ._hostile import PROGRAMS, Hostile
-from ._mutants import mutants
 from ._result import Goal, emit
 
 __all__ = ["PROGRAMS", "Bait", "Outcome", "attack", "bait", "problems", "throughput"]

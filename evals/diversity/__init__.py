@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .centres import k_centres
 from .coverage import Coverage, coverage
 from .describe import Description, describe
 from .lexical import distinct, rouge_maxima, self_bleu
@@ -16,6 +17,7 @@ __all__ = [
     "coverage",
     "describe",
     "distinct",
+    "k_centres",
     "nearest",
     "realism",
     "rouge_maxima",

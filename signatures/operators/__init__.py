@@ -13,6 +13,7 @@ from .answering import (
     FromDoc,
     Paraphrase,
     Repair,
+    RepairCode,
     Rephrase,
     Revise,
     Solve,
@@ -22,7 +23,7 @@ from .answering import (
     WriteCheck,
     WriteTests,
 )
-from .judging import Attributes, Classify, Compare, Critique, Discriminate, Judge, Rank, WriteForScore, YesNo
+from .judging import Attributes, Classify, Compare, Critique, Discriminate, Judge, Rank, Rate, WriteForScore, YesNo
 from .proposing import (
     Abstract,
     AskAbout,
@@ -32,7 +33,10 @@ from .proposing import (
     MakeCase,
     MakeInstances,
     MakeLabelled,
+    ProposeExamples,
     ProposeFrom,
+    ProposeInput,
+    ProposeSolved,
     ProposeTasks,
     ToolQuery,
     WriteForLabel,
@@ -58,10 +62,15 @@ __all__ = [
     "MakeInstances",
     "MakeLabelled",
     "Paraphrase",
+    "ProposeExamples",
     "ProposeFrom",
+    "ProposeInput",
+    "ProposeSolved",
     "ProposeTasks",
     "Rank",
+    "Rate",
     "Repair",
+    "RepairCode",
     "Rephrase",
     "Revise",
     "Solve",

@@ -14,6 +14,7 @@ __all__ = [
     "FromDoc",
     "Paraphrase",
     "Repair",
+    "RepairCode",
     "Rephrase",
     "Revise",
     "Solve",
@@ -147,3 +148,14 @@ class Repair(dspy.Signature):
     attempt: str = In()
     feedback: str = In()
     repaired: str = Out(desc="the whole corrected attempt")
+
+
+class RepairCode(dspy.Signature):
+    """Correct the code, given what went wrong with it. Where a test itself is wrong, correct the test."""
+
+    problem: str = In()
+    code: str = In()
+    tests: list[str] = In(desc="one assert statement each")
+    feedback: str = In(desc="what the parser, the linter or the tests said")
+    fixed_code: str = Out(desc="the whole corrected code")
+    fixed_tests: list[str] = Out(desc="all tests again, one assert statement each")

@@ -7,7 +7,18 @@ from typing import Literal
 import dspy
 from typing_extensions import TypedDict
 
-__all__ = ["Attributes", "Classify", "Compare", "Critique", "Discriminate", "Judge", "Rank", "WriteForScore", "YesNo"]
+__all__ = [
+    "Attributes",
+    "Classify",
+    "Compare",
+    "Critique",
+    "Discriminate",
+    "Judge",
+    "Rank",
+    "Rate",
+    "WriteForScore",
+    "YesNo",
+]
 
 In, Out = dspy.InputField, dspy.OutputField
 
@@ -18,6 +29,13 @@ class Rule(TypedDict):
     rule: str
     ok: bool
     reason: str
+
+
+class Rating(TypedDict):
+    """What one of several responses deserves."""
+
+    reason: str
+    points: int
 
 
 class Critique(dspy.Signature):
@@ -76,11 +94,23 @@ class Compare(dspy.Signature):
     better: Literal["A", "B"] = Out()
 
 
+class Rate(dspy.Signature):
+    """Rate each of the responses by the rubric: for each a reason, then its points. Their order means nothing."""
+
+    instruction: str = In()
+    responses: list[str] = In()
+    rubric: str = In()
+    knowledge: str = In(desc="what is known to be true of it; may be empty")
+    ratings: list[Rating] = Out(desc="one for each response, in the order given")
+
+
 class Rank(dspy.Signature):
-    """Put the responses in order, the best first."""
+    """Compare the pairs of responses one after the other, then put all responses in order, the best first."""
 
     instruction: str = In()
     responses: list[str] = In(desc="numbered from 1 in the order given")
+    pairs: list[str] = In(desc="which numbers to compare, in this order")
+    comparisons: list[str] = Out(desc="for each pair which one is better and why, in a few words")
     order: list[int] = Out(desc="all their numbers, the best one's first")
 
 

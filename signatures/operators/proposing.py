@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import dspy
+from pydantic import Field
 from typing_extensions import TypedDict
 
 __all__ = [
@@ -16,7 +17,10 @@ __all__ = [
     "MakeCase",
     "MakeInstances",
     "MakeLabelled",
+    "ProposeExamples",
     "ProposeFrom",
+    "ProposeInput",
+    "ProposeSolved",
     "ProposeTasks",
     "ToolQuery",
     "WriteForLabel",
@@ -28,6 +32,14 @@ In, Out = dspy.InputField, dspy.OutputField
 class Instance(TypedDict):
     """One example of a task."""
 
+    input: str
+    output: str
+
+
+class Example(TypedDict):
+    """A task with one example of it."""
+
+    instruction: str
     input: str
     output: str
 
@@ -58,23 +70,54 @@ class ProposeTasks(dspy.Signature):
 
     demos: list[str] = In(desc="tasks that are there already")
     n: int = In(desc="how many new tasks to write")
-    tasks: list[str] = Out(desc="one instruction each, in the imperative")
+    tasks: Annotated[list[str], Field(max_length=20)] = Out(desc="one instruction each, in the imperative")
+
+
+class ProposeExamples(dspy.Signature):
+    """Come up with new tasks in the manner of those shown, each with an input, empty where it needs none, and its right
+    output. Make them diverse in verb, kind and wording, and such that a model of text alone can do them.
+    """
+
+    demos: list[str] = In(desc="tasks that are there already")
+    n: int = In(desc="how many new tasks to write")
+    tasks: Annotated[list[Example], Field(max_length=20)] = Out(desc="objects with instruction, input and output")
+
+
+class ProposeInput(dspy.Signature):
+    """Come up with one more task in the manner of those shown, very different from them: what is to be done, one input
+    to do it with, and what the output must keep to.
+    """
+
+    demos: list[str] = In(desc="tasks that are there already")
+    instruction: str = Out()
+    input: str = Out(desc="one concrete input, whole")
+    constraints: str = Out(desc="what the output must keep to, or None.")
 
 
 class ProposeFrom(dspy.Signature):
     """Write one self-contained problem that the seed inspires and that meets the constraint."""
 
     seed: str = In()
-    kind: Literal["snippet", "topic", "words", "rubric", "attrs"] = In(desc="what the seed is")
+    kind: Literal["snippet", "topic", "name", "words", "rubric", "attrs"] = In(desc="what the seed is")
     constraint: str = In()
     problem: str = Out()
+
+
+class ProposeSolved(dspy.Signature):
+    """Write one self-contained programming problem that the seed inspires and that meets the constraint, and solve it."""
+
+    seed: str = In()
+    kind: Literal["snippet", "topic", "name"] = In(desc="what the seed is")
+    constraint: str = In()
+    problem: str = Out(desc="can be understood without the seed, which it does not repeat")
+    solution: str = Out(desc="complete and correct")
 
 
 class MakeInstances(dspy.Signature):
     """Write examples of the task: an input, empty where the task needs none, then its right output."""
 
     task: str = In()
-    instances: list[Instance] = Out()
+    instances: Annotated[list[Instance], Field(max_length=5)] = Out(desc="objects with input and output")
 
 
 class MakeLabelled(dspy.Signature):
@@ -82,7 +125,7 @@ class MakeLabelled(dspy.Signature):
 
     task: str = In()
     labels: list[str] = In(desc="the labels to write for; name them yourself where there are none")
-    instances: list[LabelledInstance] = Out()
+    instances: Annotated[list[LabelledInstance], Field(max_length=5)] = Out(desc="objects with label and input")
 
 
 class WriteForLabel(dspy.Signature):
