@@ -6,6 +6,7 @@ from .growing import Growing
 from .job import TEACHER, Job
 from .method import Call, Emit, Given, Method
 from .preset import Preset, read_preset
+from .rounds import Rounds
 from .rule import Rule
 from .run import prepare, records, run_preset
 from .shelf import System, preset, presets, sample, systems
@@ -19,6 +20,7 @@ __all__ = [
     "Job",
     "Method",
     "Preset",
+    "Rounds",
     "Rule",
     "System",
     "prepare",

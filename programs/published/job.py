@@ -159,12 +159,13 @@ class Job(Generic[P]):
 
     @cached_property
     def digest(self) -> str:
-        """Content hash of preset, method, parameters, plans, sources and seed."""
+        """Content hash of preset, method, parameters, models, plans, sources and seed."""
         return digest(
             {
                 "preset": self.preset.name,
                 "method": [self.method.name, self.method.version],
                 "params": asdict(self.params),  # type: ignore[call-overload]
+                "models": {role: engine.model for role, engine in self.engines.items()},  # plans name one role each
                 "plans": {name: self.plan(name).digest for name in self.method.calls},
                 "given": {name: digest([digest(row) for row in self.stream(name)]) for name in self.method.given},
                 "seed": self.seed,

@@ -13,6 +13,7 @@ from stillroom.errors import BadConfig
 from stillroom.programs.plan import Decoding
 
 from .method import Call, Method
+from .rounds import Rounds
 
 __all__ = ["Preset", "read_preset"]
 
@@ -39,6 +40,7 @@ class Preset:
         params: Parameters of the method that differ from its defaults.
         calls: By name of a call, what differs from its defaults: role, instruction, reasoning, decoding.
         gated: Why its rows are never part of a default export, or "".
+        rounds: How it is iterated with training between; None where it is not.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Preset:
     params: Mapping[str, Any] = field(default_factory=dict)
     calls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gated: str = ""
+    rounds: Rounds | None = None
 
     def load(self) -> Method[Any]:
         """Its method. Imported when asked for: methods hold typed signatures, and DSPy takes a second to import."""
@@ -96,4 +99,5 @@ def read_preset(path: Path) -> Preset:
         )
     tuples: dict[str, Any] = {key: tuple(value[key]) for key in ("covers", "emits", "differs") if key in value}
     texts = {key: " ".join(str(value[key]).split()) for key in ("about", "licence", "paper")}
-    return Preset(name=path.stem, **{**value, **tuples, **texts})
+    rounds = {"rounds": Rounds.read(value["rounds"])} if "rounds" in value else {}
+    return Preset(name=path.stem, **{**value, **tuples, **texts, **rounds})
