@@ -5,24 +5,30 @@ from __future__ import annotations
 from .growing import Growing
 from .job import TEACHER, Job
 from .method import Call, Emit, Given, Method
+from .once import Enough, Once, made_from
 from .preset import Preset, read_preset
 from .rounds import Rounds
 from .rule import Rule
-from .run import prepare, records, run_preset
+from .run import NOTE, foresee_preset, prepare, records, run_preset
 from .shelf import System, preset, presets, sample, systems
 
 __all__ = [
+    "NOTE",
     "TEACHER",
     "Call",
     "Emit",
+    "Enough",
     "Given",
     "Growing",
     "Job",
     "Method",
+    "Once",
     "Preset",
     "Rounds",
     "Rule",
     "System",
+    "foresee_preset",
+    "made_from",
     "prepare",
     "preset",
     "presets",
