@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
@@ -20,7 +20,8 @@ class Rounds:
         restart: What each round trains: always the `base`, or the `previous` round's model.
         data: Which rounds' records it is trained on: the `last` one's, the `last two`, or `all`.
         refresh: Roles that the newest model takes from the second round on: who samples, who judges.
-        seeds: The source whose rows are trained on beside them in every round; none where "".
+        seeds: Rows of people that are trained on beside them in every round: `source` names them among the preset's
+            sources, every other key is a field of the record and names the column it is made of. None where empty.
 
     Raises:
         BadConfig: If a setting is not one of these.
@@ -30,7 +31,7 @@ class Rounds:
     restart: Literal["base", "previous"] = "previous"
     data: Literal["last", "last two", "all"] = "last"
     refresh: tuple[str, ...] = ("student",)
-    seeds: str = ""
+    seeds: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if type(self.rounds) is not int or self.rounds < 1:
@@ -41,6 +42,8 @@ class Rounds:
             raise BadConfig(f"data must be last, last two or all, got {self.data!r}")
         if not isinstance(self.refresh, (tuple, list)) or not all(isinstance(each, str) for each in self.refresh):
             raise BadConfig(f"refresh must be a list of roles, got {self.refresh!r}")
+        if self.seeds and not ("source" in self.seeds and len(self.seeds) > 1):
+            raise BadConfig(f"seeds must name a source and the columns of its fields, got {dict(self.seeds)}")
         object.__setattr__(self, "refresh", tuple(self.refresh))
 
     @classmethod
