@@ -8,6 +8,7 @@ import dspy
 from typing_extensions import TypedDict
 
 __all__ = [
+    "Assess",
     "Attributes",
     "Classify",
     "Compare",
@@ -45,6 +46,19 @@ class Critique(dspy.Signature):
     response: str = In()
     principle: str = In()
     critique: str = Out()
+
+
+class Assess(dspy.Signature):
+    """Write the feedback that explains why the response has this score by the rubric: what holds of it and what does
+    not, compared with the reference. End with [RESULT] and the score, as in: ... [RESULT] 3
+    """
+
+    instruction: str = In()
+    response: str = In()
+    rubric: str = In()
+    reference: str = In(desc="an answer that deserves full points; may be empty")
+    score: int = In(desc="points the response was given")
+    assessment: str = Out(desc="feedback, then [RESULT] and the score")
 
 
 class Judge(dspy.Signature):

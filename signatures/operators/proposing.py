@@ -12,6 +12,7 @@ __all__ = [
     "Abstract",
     "AskAbout",
     "CallTools",
+    "Crossover",
     "ExtractQA",
     "InstructionFor",
     "MakeCase",
@@ -111,6 +112,14 @@ class ProposeSolved(dspy.Signature):
     constraint: str = In()
     problem: str = Out(desc="can be understood without the seed, which it does not repeat")
     solution: str = Out(desc="complete and correct")
+
+
+class Crossover(dspy.Signature):
+    """Write one more text of the kind, in the manner of the examples: take what is good in them, and say something new."""
+
+    kind: str = In()
+    examples: list[str] = In()
+    text: str = Out()
 
 
 class MakeInstances(dspy.Signature):
