@@ -54,7 +54,7 @@ def extract_code(text: str, language: str = "python", *, defines: str = "") -> s
 # --- unit tests ------------------------------------------------------------------
 
 # the program is imported, not started: what stands under `if __name__ == "__main__"` is left out
-_AS_MODULE = """
+AS_MODULE = """
 import sys
 sys.modules["program"] = sys.modules["__main__"]
 __name__ = "program"
@@ -104,7 +104,7 @@ def unit_tests(
         code, problem = _code(name, outputs, defines=called)
         if problem:
             return Verdict.fail(problem)
-        parts = [("module.py", _AS_MODULE), *_programs(before, code, called), ("tests.py", source)]
+        parts = [("module.py", AS_MODULE), *_programs(before, code, called), ("tests.py", source)]
         ran = _run(sandbox, parts, limits)
         if isinstance(ran, Verdict):
             return ran

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from stillroom.programs.flow import Flow, run_flow
 from stillroom.programs.methods.snippets import identifiers, source
@@ -12,13 +13,18 @@ from ._check import Check, Measured, Models
 
 __all__ = ["CHECKS", "ground"]
 
-SEEDS = 20
+SEEDS, TOKENS = 20, 700
+ASKED = "propose and solve"
 
 
 def ground(models: Models, name: str = "qwen") -> Measured:
     """Twenty seeds of our own code, asked once each: how many answers are whole problems with solutions."""
     with models.session(name) as session:
-        job = prepare("oss-instruct", {"teacher": session.engine}, samples=True, rows=SEEDS)
+        teacher = {"teacher": session.engine}
+        plan = prepare("oss-instruct", teacher, samples=True).plan(ASKED)
+        # an answer that rambles on is cut off, and counts as not whole, before it costs the whole time
+        plans = {ASKED: replace(plan, decoding=replace(plan.decoding, max_tokens=TOKENS))}
+        job = prepare("oss-instruct", teacher, samples=True, rows=SEEDS, plans=plans)
         wanted = list(itertools.islice(source(job).wanted(""), SEEDS))
         flow = Flow("2.4 M1", Once(lambda: wanted, SEEDS), job.method.flow(job).parts[:3], recipe=job.digest)
         emitted = run_flow(flow, session)

@@ -1,0 +1,1 @@
+from evals.execution import *
