@@ -11,8 +11,8 @@ Records go to one writer that commits them in batches (`writer.py`), in the orde
 they were made: an answer is on disk before, or with, what was made from it. They
 are found again at once, from memory. kill -9 loses at most the answers still under
 way and what was recorded in the last 20 ms (never more than 2,048 records); a
-power cut loses at most what the disk had not been made to keep. What is left is
-whole either way. One process at a time holds a run (`flock`).
+power cut about the last second, as the disk is made to keep the log that often.
+What is left is whole either way. One process at a time holds a run (`flock`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ beside a busy event loop.
 
 When a batch cannot be written (disk full, read-only, input/output error) nothing
 is dropped: it stays in memory, is tried again every second and at the end, and
-`check` raises until it succeeds, so that nobody spends what cannot be recorded.
+`check` raises until it succeeds, so that nobody spends what cannot be recorded. What is
+committed the disk is made to keep about once a second (`syncing.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, TypeAlias
 
 from .database import ORDER, Table
 from .errors import RunError, RunReadOnly
+from .syncing import Syncer
 
 __all__ = ["EVERY", "MOST", "WITHIN", "Writer"]
 
@@ -59,7 +61,8 @@ class Writer:
         self._queue, self._flying = _empty(), _empty()
         self._waiting = 0
         self._closed = False
-        self._problem = ""
+        self._problem, self._unkept = "", ""
+        self._syncer = Syncer(where / "run.db-wal", self._not_kept)
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition(threading.Lock())
         self._writing = threading.RLock()
@@ -101,8 +104,13 @@ class Writer:
         """Do nothing while records reach the disk.
 
         Raises:
-            RunReadOnly: If the last batch did not.
+            RunReadOnly: If the last batch did not, or the disk does not keep what it was given.
         """
+        if self._unkept:
+            raise RunReadOnly(
+                f"what is paid for must be kept by the disk, got {self._unkept!r} for {self._where}",
+                mend="Nothing more is spent. Look after the disk, then run the same command again.",
+            )
         if self._problem:
             waiting = self._waiting + sum(map(len, self._flying.values()))
             raise RunReadOnly(
@@ -131,6 +139,7 @@ class Writer:
                 self._database.execute("BEGIN IMMEDIATE")
                 done = work(self._database)
                 self._database.execute("COMMIT")
+                self._syncer.committed()
             except sqlite3.OperationalError as error:
                 self._roll_back()
                 raise RunReadOnly(
@@ -152,10 +161,13 @@ class Writer:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
-        with self._writing:
-            self.flush()
-            with suppress(sqlite3.Error):
-                self._clock(self._database)
+        try:
+            with self._writing:
+                self.flush()
+                with suppress(sqlite3.Error):
+                    self._clock(self._database)
+        finally:
+            self._syncer.close()
 
     # -- the thread ----------------------------------------------------------------
 
@@ -202,8 +214,12 @@ class Writer:
         except BaseException:  # Ctrl-C: the batch is kept, and writing it twice changes nothing
             self._roll_back()
             raise
+        self._syncer.committed()
         with self._changed:
             self._problem, self._flying = "", _empty()
+
+    def _not_kept(self, error: OSError) -> None:
+        self._unkept = error.strerror or str(error)
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):  # a full disk may have rolled back already

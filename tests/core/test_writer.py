@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 import tracemalloc
 from pathlib import Path
 
 import pytest
+from store_world import FOREVER, PAPERS, finish, row, until
 
 from stillroom.errors import RunError, RunReadOnly
 from stillroom.ledger import Spent
-from stillroom.rows import EmittedRow, Passport
+from stillroom.rows import EmittedRow
 from stillroom.store import Store
-
-PAPERS = Passport("r", "p", "m", "Apache-2.0", (), {}, {}, 1, 20)
-FOREVER = 3600.0
-
-
-def row(number: int, status: str = "accepted", cell: str = "x") -> EmittedRow:
-    return EmittedRow(str(number), f"{cell}/{number}/0", status, {"n": number}, PAPERS)
-
-
-def finish(store: Store, number: int) -> None:
-    store.finish_call(f"key-{number}", "emit", "m", "{}", f"answer {number}", Spent(1, 10, 5))
 
 
 def on_disk(folder: Path, query: str) -> list:
     with sqlite3.connect(f"file:{folder / 'run.db'}?mode=ro", uri=True) as database:
         return database.execute(query).fetchall()
-
-
-def until(happens, seconds: float = 20.0) -> bool:
-    """Whether it happens before the test gives up."""
-    end = time.monotonic() + seconds
-    while not happens() and time.monotonic() < end:
-        time.sleep(0.005)
-    return bool(happens())
 
 
 def test_a_record_is_found_before_it_is_on_disk(tmp_path: Path):
