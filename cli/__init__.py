@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:
             screen.crash(error)
             return BUG
-        screen.end({"command": args.verb, **ending.value})
+        screen.end({"command": args.verb.replace("_", " "), **ending.value})
         return int(ending.code)
 
 

@@ -47,7 +47,7 @@ def taken_up(args: Namespace) -> Namespace:
     if not (folder / "run.db").is_file():
         raise BadConfig(
             f"a run folder must hold run.db, got {str(folder)!r}",
-            mend="Give the folder that `stillroom emit` or `stillroom answer` named, or the task file.",
+            mend="Give the folder that `stillroom emit`, `stillroom answer` or `stillroom recipes run` named, or the task file.",
         )
     if args.run is not None:
         raise BadConfig(
@@ -64,9 +64,11 @@ def taken_up(args: Namespace) -> Namespace:
                 f"what the rows were made from must be where it was, got no {path}", mend=f"Put it back{elsewhere}."
             )
     given = {name: value for name, value in vars(args).items() if value is not None and name != "task"}
-    unfit = sorted(given.keys() & {"per_label", "n", "seed", "override"}) if "program" in noted else []
+    unfit = (
+        sorted(given.keys() & {"per_label", "n", "seed", "override"}) if noted.keys() & {"program", "recipe"} else []
+    )
     if unfit:
-        raise BadConfig(f"rows that were answered take no --{unfit[0].replace('_', '-')}", mend="Leave it out.")
+        raise BadConfig(f"rows of this run take no --{unfit[0].replace('_', '-')}", mend="Leave it out.")
     return Namespace(**{**dict.fromkeys(vars(args)), **noted, **paths, **given, "run": folder})
 
 

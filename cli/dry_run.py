@@ -1,4 +1,4 @@
-"""`--dry-run` of compile, emit, answer and run: say what they will take and give. Nothing is spent, unless a probe is asked for."""
+"""`--dry-run` of compile, emit, answer, run and recipes: say what they will take and give. Nothing is spent, unless a probe is asked for."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from stillroom.errors import BadConfig
 from .answer import read_work
 from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, program_of
 from .job import DEFAULT_LM, read_job
+from .order import read_order
 from .show import Ending, Screen, table
 
 if TYPE_CHECKING:
     from stillroom.optimizers import Program
     from stillroom.programs.forecast import Estimate, Forecast
 
-__all__ = ["answer", "compile", "emit", "run"]
+__all__ = ["answer", "compile", "emit", "lines", "recipes_run", "run"]
 
 UNKNOWN = "?"
 
@@ -65,6 +66,16 @@ def answer(args: Namespace, screen: Screen) -> Ending:
         )
         bars.done()
         return _told(work.rows.name, work.run, [made], screen)
+
+
+def recipes_run(args: Namespace, screen: Screen) -> Ending:
+    """Say what a recipe will take and give."""
+    _enough(args.probe)
+    order, probe = read_order(args), args.probe or 0
+    with order.opened(screen, reach=probe > 0) as (models, bars):
+        made = order.foreseen(models, probe)
+        bars.done()
+        return _told(order.preset.name, order.run, [made], screen)
 
 
 def run(args: Namespace, screen: Screen) -> Ending:
@@ -122,25 +133,26 @@ def _emit(desk: Desk, program: Program, args: Namespace, rows: int) -> Forecast:
 
 def _told(name: str, run: Path, made: list[Forecast], screen: Screen) -> Ending:
     for each in made:
-        screen.say(*_lines(name, each))
+        screen.say(*lines(name, each))
         for warning in each.warnings:
             screen.note(f"{each.phase}: {warning}")
     return Ending({"run": str(run), "dry_run": True, "forecasts": [each.as_json() for each in made]})
 
 
-def _lines(name: str, made: Forecast) -> list[str]:
+def lines(name: str, made: Forecast) -> list[str]:
+    """A forecast for people."""
     sure = "bounds" if made.level == 1 else f"{made.level:.0%} between low and high"
     spent = made.spent
-    lines = [
+    told = [
         f"{name}: forecast of {made.phase} from {made.basis} ({sure})",
         *_columns([("what", "low", "mean", "high"), *_quantities(made)]),
     ]
     if spent.calls:
-        lines.append(f"  spent already, and counted above: {spent.calls:,} calls, {spent.tokens:,} tokens")
+        told.append(f"  spent already, and counted above: {spent.calls:,} calls, {spent.tokens:,} tokens")
     if len(made.models) > 1:
         each = [(model.model, *_cells(model.calls, _count)) for model in made.models]
-        lines += _columns([("calls by model", "low", "mean", "high"), *each])
-    return [*lines, *(f"  {note}" for note in made.notes)]
+        told += _columns([("calls by model", "low", "mean", "high"), *each])
+    return [*told, *(f"  {note}" for note in made.notes)]
 
 
 def _quantities(made: Forecast) -> Iterator[tuple[str, ...]]:

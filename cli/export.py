@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stillroom.errors import BadConfig
 
 from .job import columns_of, read_overrides
+from .order import allowed
 from .show import Ending, Screen
 
 if TYPE_CHECKING:
@@ -23,15 +25,18 @@ def export(args: Namespace, screen: Screen) -> Ending:
     from stillroom.programs.records import HandOver, hand_over
     from stillroom.release import Purpose
 
+    made = _made_by(args)
+    how = {} if args.column else made.get("emits", {}).get(args.schema, {})
     wish = HandOver(
         args.schema,
         args.to,
-        columns_of(args.column),
-        args.rejects,
+        how.get("columns") or columns_of(args.column),
+        args.rejects or how.get("rejects", False),
         args.per_prompt or None,
         args.rank,
-        args.seed,
+        made.get("seed") if args.seed is None else args.seed,
         args.round,
+        how.get("field", ""),
     )
     accepted = _lines(args.run, "rows.jsonl")
     rejected = _lines(args.run, "rejects.jsonl")
@@ -53,11 +58,27 @@ def export(args: Namespace, screen: Screen) -> Ending:
     return Ending({"run": str(args.run), "path": str(handed.path), **handed.card})
 
 
+def _made_by(args: Namespace) -> dict[str, Any]:
+    """What a run of a recipe says of itself; it names the schema where the command does not. Empty for other runs.
+
+    Raises:
+        BadConfig: If no schema is known, or the recipe is gated and its rows are not asked for as such.
+    """
+    path: Path = args.run / "recipe.json"
+    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if made:
+        allowed(made["preset"], made.get("gated", ""), args)
+    args.schema = args.schema or next(iter(made.get("emits", ())), None)
+    if args.schema is None:
+        raise BadConfig("an export needs a schema, got none", mend="Add --schema sft, say; see stillroom export --help.")
+    return made
+
+
 def _lines(run: Path, name: str) -> Path:
     path: Path = run / name
     if not path.is_file():
         raise BadConfig(
-            f"a run folder must hold {name} to be exported, got {str(run)!r}", mend="Run `stillroom emit` first."
+            f"a run folder must hold {name} to be exported, got {str(run)!r}", mend="Run `stillroom emit` or `stillroom recipes run` first."
         )
     return path
 

@@ -43,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     _run(verbs)
     _report(verbs)
     _export(verbs)
+    _recipes(verbs)
     _sweep(verbs)
     _certify(verbs)
     _models(verbs)
@@ -238,10 +239,12 @@ def _export(verbs: Any) -> None:
     verb.add_argument("run", metavar="RUN", type=Path, help="a run folder that rows were emitted in")
     verb.add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
     names = "sft, chat, pref, rank, unpaired, steps, critique, attr, tool, text, label, verifiable or audit"
-    verb.add_argument("--schema", required=True, metavar="NAME", help=names)
+    text = f"{names}; of a recipe's run its main one by default"
+    verb.add_argument("--schema", metavar="NAME", help=text)
     text = "trl (default; as its trainers take it), hf (a dataset folder), parquet or jsonl"
     verb.add_argument("--to", default="trl", metavar="FORM", help=text)
-    _column(verb, "what a field of the schema is called in the rows; several become one text")
+    text = "what a field of the schema is called in the rows; several become one text; a recipe's run knows its own"
+    _column(verb, text)
     text = "make pref or unpaired of accepted and rejected rows (fields prompt and completion)"
     verb.add_argument("--rejects", action="store_true", help=text)
     verb.add_argument(
@@ -259,6 +262,45 @@ def _export(verbs: Any) -> None:
     group.add_argument("--commercial", action="store_true", help="the model is commercial")
     group.add_argument("--publish", action="store_true", help="the records themselves are passed on")
     _licences(group)
+    _gated(verb)
+
+
+def _recipes(verbs: Any) -> None:
+    text = "list, show and run published systems of data generation"
+    group = verbs.add_parser("recipes", help=text, description=f"{text.capitalize()}.")
+    actions = group.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Parser)
+    text = "every published system, and the recipes that cover it"
+    _verb(actions, "list", text, home="recipes").set_defaults(verb="recipes_list")
+    show = _verb(actions, "show", "all that is known of a recipe: what it needs, asks, takes and gives", home="recipes")
+    run = _verb(actions, "run", "make rows as a published system does; keep those that pass its gates", home="recipes")
+    for action in (show, run):
+        action.set_defaults(verb=f"recipes_{'show' if action is show else 'run'}")
+        action.add_argument("recipe", metavar="NAME", help="of a recipe, as the list has it")
+        _lm(action)
+    text = "the run folder (default: runs/<name of the recipe>)"
+    run.add_argument("--run", type=Path, metavar="FOLDER", help=text)
+    run.add_argument("--progress", action="store_true", help="draw progress bars even where there is no terminal")
+    text = "another model for a role of the recipe's calls; may be given again"
+    run.add_argument("--role", action="append", metavar="ROLE=MODEL", help=text)
+    text = "rows that the recipe starts from: a .jsonl, .csv or .parquet file; may be given again"
+    run.add_argument("--source", action="append", metavar="NAME=FILE", help=text)
+    run.add_argument("--samples", action="store_true", help="let rows of our own stand in for sources not given")
+    run.add_argument("--rows", dest="many", type=int, metavar="N", help="accepted rows wanted (default: the recipe's)")
+    text = "a parameter of the recipe, as JSON or a word; may be given again"
+    run.add_argument("--param", action="append", metavar="NAME=VALUE", help=text)
+    text = "a compiled plan in place of a call (stillroom compile --recipe); may be given again"
+    run.add_argument("--plan", action="append", metavar="CALL=PLAN.json", help=text)
+    run.add_argument("--licence", metavar="NAME", help="licence of the sources, as an SPDX name (default: your own)")
+    run.add_argument("--retry", action="store_true", help="try once more what was lost to faults before")
+    _gated(run)
+    for add in (_on, _lm_licence, _seed, _reuse, _budget):
+        add(run)
+    _dry_run(run, probe=True)
+
+
+def _gated(verb: argparse.ArgumentParser) -> None:
+    text = "run or export a recipe whose rows are kept apart, such as attacks; `recipes show` says why"
+    verb.add_argument("--gated", action="store_true", help=text)
 
 
 def _sweep(verbs: Any) -> None:

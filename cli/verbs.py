@@ -52,9 +52,11 @@ def retry(args: Namespace, screen: Screen) -> Ending:
     if not args.task.is_dir():
         return emit(args, screen, again=True)
     from .answer import answer
+    from .recipes import recipes_run
 
     began = taken_up(args)
-    return (answer if "program" in began else emit)(began, screen, again=True)
+    again = answer if "program" in began else recipes_run if "recipe" in began else emit
+    return again(began, screen, again=True)
 
 
 def distil(args: Namespace, screen: Screen) -> Ending:

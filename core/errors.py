@@ -23,7 +23,7 @@ is a note (`BaseException.add_note`), so that the first line stays short.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BadConfig",
@@ -42,7 +42,20 @@ __all__ = [
     "RunLocked",
     "RunReadOnly",
     "StillroomError",
+    "near",
 ]
+
+
+def near(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """What a misspelt name may have meant, as advice; `otherwise` where nothing is like it.
+
+    >>> near("alpacca", ["alpaca", "orca"])
+    'Did you mean alpaca?'
+    """
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(found)}?" if found else otherwise
 
 
 class StillroomError(Exception):

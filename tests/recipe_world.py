@@ -42,10 +42,14 @@ class World:
     def run(self, preset: str, run: Path, **settings: Any) -> Emitted:
         """Run `preset` into a folder; our sample rows stand in for those that are not given."""
         known = {"given", "rows", "params", "seed"}
-        job = self.job(preset, **{key: settings[key] for key in settings if key in known})
-        plans = {job.plan(call).system: (call, job.plan(call)) for call in job.method.calls}
-        engine = ScriptedEngine(lambda request: self._answer(request, plans))
+        engine = self.engine(preset, **{key: settings[key] for key in settings if key in known})
         return run_preset(preset, run, lm=engine, samples=True, **settings)
+
+    def engine(self, preset: str, **settings: Any) -> ScriptedEngine:
+        """A model that answers the calls of `preset`, and knows them by their prompts."""
+        job = self.job(preset, **settings)
+        plans = {job.plan(call).system: (call, job.plan(call)) for call in job.method.calls}
+        return ScriptedEngine(lambda request: self._answer(request, plans))
 
     def _answer(self, request: Request, plans: Mapping[str, tuple[str, Plan]]) -> str:
         call, plan = plans[str(request.system)]

@@ -9,7 +9,7 @@ from stillroom.engines import Engine, price_of
 from stillroom.programs.flow import Flow
 
 from .bounds import UNSEEN, Asking, askings
-from .standing import Standing, limits_of, quotas_of
+from .standing import Standing, limits_of, quotas_of, wanted_of
 from .value import Estimate, Forecast, Limit, Model
 
 __all__ = ["BASIS", "bounds_forecast", "with_limits"]
@@ -25,8 +25,9 @@ def bounds_forecast(flow: Flow, engines: Sequence[Engine], standing: Standing) -
         engines: The run's own, and those beside it.
         standing: Where the run stands.
     """
-    asked, wanted, spent = askings(flow, engines), sum(quotas_of(flow).values()), standing.spent
-    tasks = _Tasks(wanted - standing.accepted, flow.attempts * wanted - standing.seen.begun, flow.attempts, asked)
+    asked, wanted, spent = askings(flow, engines), wanted_of(flow), standing.spent
+    tries = flow.attempts * sum(quotas_of(flow).values()) - standing.seen.begun
+    tasks = _Tasks(wanted - standing.accepted, tries, flow.attempts, asked)
     models = tuple(_model(name, asked, tasks, engines) for name in dict.fromkeys(each.model for each in asked))
     calls = plus(max(spent.calls, standing.asked), (each.calls for each in models))
     assert calls is not None
@@ -94,10 +95,10 @@ class _Tasks:
 
     def least(self, asking: Asking) -> int:
         """Calls at the least: for each missing row, either all that an accepted one takes, or all tries up to the first gate."""
-        accepted = sum(each.least for each in self.asked)
+        accepted = sum(each.least for each in self.asked if not each.shared)
         in_vain = self.attempts * sum(each.least for each in self.asked if each.always)
         if accepted <= in_vain:
-            return self.missing * asking.least
+            return self.missing * asking.least * (not asking.shared)
         return self.missing * self.attempts * asking.least * asking.always
 
     def most(self, asking: Asking) -> int | None:

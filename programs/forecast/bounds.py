@@ -48,6 +48,7 @@ class Asking:
         known_in: As the engine counts what is known of the prompts.
         most_in: The same with all that may come to them; None where that is not known.
         most_out: Tokens that a call may write.
+        shared: Whether a row is split later, so that several accepted ones may come of its calls.
     """
 
     part: str
@@ -59,6 +60,7 @@ class Asking:
     known_in: int
     most_in: int | None
     most_out: int
+    shared: bool = False
 
 
 def askings(flow: Flow, engines: Sequence[Engine]) -> list[Asking]:
@@ -67,7 +69,7 @@ def askings(flow: Flow, engines: Sequence[Engine]) -> list[Asking]:
     by_model = {engine.model: engine for engine in reversed(engines)}
     room: dict[str, int | None] = {}  # tokens that the fields may have which are not known yet
     found: list[Asking] = []
-    many = False  # whether a row may have become several, nobody knows how many
+    splits, split = sum(isinstance(part, Split) for part in flow.parts), 0
     first = True  # whether no gate came before
     for name, part in zip(flow.names, flow.parts, strict=True):
         if isinstance(part, Ask):
@@ -76,16 +78,17 @@ def askings(flow: Flow, engines: Sequence[Engine]) -> list[Asking]:
             reads = [(part.inputs or {}).get(each.name, each.name) for each in part.plan.shape.inputs]
             prompts = [_prompt(part, wanted) for wanted in rows]
             least = 0 if part.when is not None else part.samples
-            most = None if many else part.samples * again * engine.calls_per_request
+            most = None if split else part.samples * again * engine.calls_per_request
             asking = _asking(name, part.plan, engine, (least, most, first), prompts, _sum(room, reads))
+            asking = replace(asking, shared=splits > split)
             found.append(_again(asking) if again > 1 else asking)
             room.update(dict.fromkeys(part.adds, part.plan.decoding.max_tokens * part.samples))
         elif isinstance(part, Do):
             room.update(dict.fromkeys(part.adds))
         elif isinstance(part, Split):
-            many, first = True, False
+            split, first = split + 1, False
         else:
-            found += gate_askings(name, part.gate if isinstance(part, At) else part, by_model, room, many=many)
+            found += gate_askings(name, part.gate if isinstance(part, At) else part, by_model, room, many=split > 0)
             first = False
     return found
 

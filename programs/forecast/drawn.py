@@ -25,7 +25,7 @@ from .bounds import worst_call
 from .quotas import Cells, Played, play_input, play_quotas
 from .seen import Cell, Moments, Seen, Usage
 from .shares import share_draws, variety_draws
-from .standing import Standing, limits_of, quotas_of
+from .standing import Standing, limits_of, quotas_of, wanted_of
 from .value import Estimate, Forecast, Limit, Model, Stratum
 
 __all__ = ["drawn"]
@@ -65,19 +65,40 @@ class _Drawing:
     rng: np.random.Generator
 
     def __post_init__(self) -> None:
-        self.quotas = quotas_of(self.flow)
+        self.quotas = self._begun_at_most()
         named = zip(self.flow.names, self.flow.parts, strict=True)
         self.remember = [name for name, part in named if hasattr(getattr(part, "gate", part), "fresh")]
         self.runs = int(np.clip(DRAWS // max(len(self.quotas), 1), *RUNS))
         self.shares, self.variety = self._seen()
         self.played = self._played()
-        self.rows = self.played.accepted.sum(1).astype(np.float64)
+        self.rows = np.minimum(self.played.accepted.sum(1), self.wanted).astype(np.float64)
         self.calls = self._calls()
         self.more = self.calls - self.standing.spent.calls
         many = sum(usage.calls for usage in self.seen.models.values())
         self.models = {model: self._model(usage, usage.calls / many) for model, usage in self.seen.models.items()}
 
+    @cached_property
+    def wanted(self) -> int:
+        """Accepted rows wanted in all."""
+        return wanted_of(self.flow)
+
+    @property
+    def window(self) -> int:
+        """Rows under way at once."""
+        flow = self.flow
+        return flow.window or flow.block * math.ceil(DEPTH * self.engines[0].max_concurrency / flow.block)
+
     # -- rows and calls ------------------------------------------------------------------
+
+    def _begun_at_most(self) -> dict[str, int]:
+        """Rows wanted by cell; of a source that ends when it has enough, as many as it will begin by then."""
+        quotas = quotas_of(self.flow)
+        if self.wanted == sum(quotas.values()):
+            return quotas
+        share = max(self.seen.passed / self.seen.begun, 1 / max(sum(quotas.values()), 1))
+        block = self.flow.block
+        needed = math.ceil(self.wanted / share / block) * block + self.window - block
+        return {name: min(count, needed) for name, count in quotas.items()}
 
     def _seen(self) -> tuple[Draws, Draws | None]:
         """What share of the rows passes that are new, and how much variety there is."""
@@ -101,7 +122,7 @@ class _Drawing:
             self.rng,
             variety=self.variety,
             attempts=flow.attempts,
-            window=flow.window or flow.block * math.ceil(DEPTH * self.engines[0].max_concurrency / flow.block),
+            window=self.window,
             block=flow.block,
             together=flow.source.together,
             size=self.seen.size,
@@ -198,7 +219,7 @@ class _Drawing:
             self.level,
             **{name: told.get(name) for name in ("calls", "tokens_in", "tokens_out", "usd", "seconds")},  # type: ignore[arg-type]
             rows=self._estimate(self.rows),
-            wanted=sum(self.quotas.values()),
+            wanted=self.wanted,
             spent=self.standing.spent,
             per_row=per_row,
             per_begun=_together(list(self.seen.asked.values())).mean,

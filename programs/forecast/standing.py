@@ -14,7 +14,7 @@ from stillroom.programs.flow.wanted import INPUTS
 
 from .seen import Cell, Seen
 
-__all__ = ["Standing", "check_payable", "limits_of", "quotas_of"]
+__all__ = ["Standing", "check_payable", "limits_of", "quotas_of", "wanted_of"]
 
 NOTHING = Seen("nothing", {}, {}, {})
 
@@ -90,3 +90,9 @@ def quotas_of(flow: Flow) -> dict[str, int]:
             "a forecast counts the rows of an input, got one that can be read once only", mend="Give a file or a list."
         )
     return {INPUTS: sum(1 for _ in flow.source.wanted(INPUTS))}
+
+
+def wanted_of(flow: Flow) -> int:
+    """Accepted rows wanted in all: of a source that ends when it has enough (`most`), no more than that."""
+    rows, most = sum(quotas_of(flow).values()), getattr(flow.source, "most", None)
+    return rows if most is None else min(rows, int(most))

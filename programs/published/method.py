@@ -110,14 +110,14 @@ class Method(Generic[P]):
         """
         from pydantic import TypeAdapter, ValidationError
 
-        from stillroom.errors import BadConfig
+        from stillroom.errors import BadConfig, near
 
         known = set(self.params.__dataclass_fields__)  # type: ignore[attr-defined]
         unknown = sorted(values.keys() - known)
         if unknown:
             raise BadConfig(
                 f"{self.name} has no parameter {unknown[0]!r}",
-                mend=f"It has {', '.join(sorted(known)) or 'none'}.",
+                mend=near(unknown[0], known, f"It has {', '.join(sorted(known)) or 'none'}."),
             )
         try:
             return TypeAdapter(self.params).validate_python(dict(values))

@@ -10,7 +10,7 @@ from typing import Any
 
 from stillroom.engines import Engine, open_engine, open_session
 from stillroom.engines.scripted import ScriptedEngine
-from stillroom.errors import BadConfig
+from stillroom.errors import BadConfig, near
 from stillroom.ledger import Budget
 from stillroom.licences import inherited
 from stillroom.programs.export import write_rows
@@ -19,6 +19,7 @@ from stillroom.programs.forecast import COST, Forecast, Standing, compared, fore
 from stillroom.programs.plan import Plan
 from stillroom.programs.records import HandOver, made_of
 from stillroom.rows import EmittedRow
+from stillroom.signatures import shape_of
 from stillroom.signatures.records import Record
 from stillroom.values import pretty, write_atomic
 
@@ -67,13 +68,29 @@ def prepare(
     for what, names, known in (("source", given, method.given), ("call", plans or {}, method.calls)):
         unknown = sorted(set(names) - set(known))
         if unknown:
-            raise BadConfig(f"{preset.name} has no {what} {unknown[0]!r}", mend=f"It has {', '.join(known) or 'none'}.")
+            has = f"It has {', '.join(known) or 'none'}."
+            raise BadConfig(f"{preset.name} has no {what} {unknown[0]!r}", mend=near(unknown[0], known, has))
+    for name, plan in (plans or {}).items():
+        _fits(preset, name, plan)
     if samples:
         given = {**{name: sample(file) for name, file in preset.sample.items()}, **given}
     if rows is not None and rows < 1:
         raise BadConfig(f"rows must be at least 1, got {rows!r}")
     settled = method.settle({**preset.params, **(params or {})})
     return Job(preset, method, settled, engines, given, preset.rows if rows is None else rows, seed, plans or {})
+
+
+def _fits(preset: Preset, call: str, plan: Plan) -> None:
+    """See that a compiled plan asks what the call asks."""
+    shape = shape_of(preset.call(call).signature)
+    sides = [[each.name for each in side] for side in (shape.inputs, shape.outputs)]
+    got = [[each.name for each in side] for side in (plan.shape.inputs, plan.shape.outputs)]
+    if sides != got:
+        spelled = " -> ".join(", ".join(side) for side in sides)
+        raise BadConfig(
+            f"a plan for the call {call!r} must have the fields {spelled}, got {' -> '.join(map(', '.join, got))}",
+            mend=f"Compile one: stillroom compile --recipe {preset.name} --call {call!r}.",
+        )
 
 
 _NOBODY = ScriptedEngine({}, name="nobody")
@@ -220,6 +237,7 @@ def noted(job: Job[Any]) -> dict[str, Any]:
         "plans": {name: job.plan(name).digest for name in job.method.calls},
         "rows": job.rows,
         "seed": job.seed,
+        "gated": job.preset.gated,
         "emits": {name: asdict(job.method.emits[name]) for name in job.preset.emits},
     }
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stillroom.errors import BadConfig
+from stillroom.errors import BadConfig, near
 
 from .preset import Preset, read_preset
 
@@ -63,14 +63,8 @@ def presets() -> Mapping[str, Preset]:
 
 def preset(name: str) -> Preset:
     """The preset called `name`. Raises `BadConfig` with near names if there is none."""
-    from difflib import get_close_matches
-
     if name not in presets():
-        near = get_close_matches(name, presets(), n=3, cutoff=0.5)
-        raise BadConfig(
-            f"there is no recipe {name!r}",
-            mend=f"Did you mean {' or '.join(near)}?" if near else "See `stillroom recipes list`.",
-        )
+        raise BadConfig(f"there is no recipe {name!r}", mend=near(name, presets(), "See `stillroom recipes list`."))
     return presets()[name]
 
 

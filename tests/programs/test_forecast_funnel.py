@@ -13,9 +13,10 @@ from stillroom.engines import open_session
 from stillroom.evals import Verdict
 from stillroom.evals.gates import Agreement, Schema
 from stillroom.programs import blind
-from stillroom.programs.flow import Ask, Flow, Split, run_flow
-from stillroom.programs.forecast import compared, remember
+from stillroom.programs.flow import INPUTS, Ask, Flow, Split, Wanted, run_flow
+from stillroom.programs.forecast import Estimate, compared, forecast, foresee, remember
 from stillroom.programs.forecast.compared import Compared
+from stillroom.programs.published import Enough, Once
 from stillroom.signatures import Field
 
 LIST = Field("items", {"type": "array", "items": {"type": "string"}})
@@ -115,3 +116,32 @@ def test_calls_that_no_part_explains_are_said_to_be_off(tmp_path: Path):
     assert found.asked > 1.1 * found.must.high
     assert found.off < -0.1
     assert not found.close
+
+
+def test_what_is_split_later_may_take_less_than_a_call_for_each_row(tmp_path: Path):
+    """Three rows of one proposal: the least that was forecast holds."""
+    engine = Model(says)
+    told = forecast(made(engine), [engine])
+    found = ran(tmp_path, made(engine), engine)
+    assert told.per_row["calls"].low <= found.must.low
+    assert told.per_row["calls"].low == 2  # the reply and its judge; what proposes is shared
+
+
+def test_a_source_that_ends_when_it_has_enough_is_not_run_to_its_end(tmp_path: Path):
+    """As few calls as rows wanted at the least, all of the input at the most; a probe tells what is between."""
+
+    def rows():
+        return (Wanted(INPUTS, slot, {"q": f"x {slot}"}, key="") for slot in range(400))
+
+    engine = Model(lambda request: json.dumps({"a": f"re {request.messages[0].text}"}))
+    settings = {"source": Once(rows, 20), "block": 8, "window": 8, "attempts": 1}
+    once = flow(parts=(Ask("write", plan()), Schema(plan().shape), Enough(20)), **settings)
+    told = forecast(once, [engine])
+    assert (told.wanted, told.rows, told.calls) == (20, Estimate(0, None, 20), Estimate(20, None, 800))
+    with open_session(engine, tmp_path, "emit", {"flow": once.key}) as session:
+        seen = foresee(once, session, rows=8)
+        emitted = run_flow(once, session)
+        spent = session.ledger.spent.calls
+    assert len(emitted.rows) == seen.wanted == 20
+    assert seen.rows.high == 20
+    assert seen.calls.low <= spent <= seen.calls.high < 60

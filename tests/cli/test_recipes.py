@@ -1,0 +1,221 @@
+"""`stillroom recipes`: what there is, what it takes, and rows of it; then their export."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recipe_world import World
+
+import stillroom.engines
+from stillroom.engines import ScriptedEngine
+from stillroom.errors import EngineRefused
+from stillroom.programs.published import preset, presets, systems
+
+NAME = "self-instruct"
+
+
+def world() -> World:
+    """Tasks that differ, one of them too short, and an instance of each."""
+    calls = iter(range(1000))
+
+    def tasks(inputs):
+        n = next(calls)
+        return {"tasks": [f"Say{n} what{k} the{n}{k} reader{k}{n} should do{n} first{k}" for k in range(3)] + ["Short"]}
+
+    return World(
+        {
+            "propose": tasks,
+            "classify": lambda inputs: {"verdict": "no"},
+            "label first": lambda inputs: {"instances": []},
+            "input first": lambda inputs: {"instances": [{"input": "", "output": f"Done: {inputs['task']}"}]},
+        }
+    )
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scripted model in place of every other."""
+    here = world()
+    monkeypatch.setattr(stillroom.engines, "open_engine", lambda spec, **_: here.engine(NAME))
+
+
+def test_the_list_has_every_system_with_its_status_and_imports_no_dspy(cli):
+    """74 systems; one that does not run says why."""
+    told = cli("recipes", "list", "--json").json
+    assert told["command"] == "recipes list"
+    assert [each["number"] for each in told["systems"]] == list(range(1, 75))
+    assert told["counts"]["runs"] == sum(each.status == "runs" for each in systems())
+    for each in told["systems"]:
+        assert {"name", "paper", "defines", "presets", "by", "excluded", "status"} <= each.keys()
+        assert each["status"] != "excluded" or each["excluded"]
+        assert each["status"] != "runs" or each["presets"] or each["by"]
+    names = {each["name"]: each for each in told["recipes"]}
+    assert names.keys() == presets().keys()
+    assert names[NAME]["emits"] == list(preset(NAME).emits)
+    assert "Self-Instruct" in cli("recipes", "list").out
+    code = (
+        "import sys; from stillroom.cli import main; main(['recipes', 'list', '--json']); print('dspy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_recipe_can_be_shown(cli, name: str):
+    """With its parameters documented, its sources, the calls it asks, and the least that a row takes."""
+    told = cli("recipes", "show", name, "--json")
+    assert told.code == 0, told.err
+    found = told.json
+    assert (found["title"], found["licence"], found["paper"]) == (
+        preset(name).title,
+        preset(name).licence,
+        preset(name).paper,
+    )
+    assert [each["name"] for each in found["params"] if not each["about"]] == []
+    assert {each["schema"] for each in found["emits"]} == set(preset(name).emits)
+    assert found["calls_per_row"]["least"] >= 0
+    for call in found["calls"]:
+        assert call["signature"]["instruction"]
+        assert call["decoding"]["max_tokens"] > 0
+
+
+def test_what_is_shown_of_a_recipe_for_people(cli):
+    """Prices where a model is named; how to run it; near names of one that is misspelt."""
+    out = cli("recipes", "show", NAME).out
+    assert "ProposeTasks(demos, n) -> tasks by the teacher; temperature 0.7, top-p 0.5" in out
+    assert "novelty" in out
+    assert "sft for SFTTrainer" in out
+    assert "calls per accepted row, by arithmetic" in out
+    priced = cli("recipes", "show", NAME, "--lm", "http://localhost:1/v1#m", "--json").json
+    assert priced["forecast"]["models"][0]["model"] == "http/localhost:1/m@live"
+    told = cli("recipes", "show", "self-instrukt")
+    assert (told.code, "Did you mean self-instruct" in told.errors[-1]) == (2, True)
+
+
+def test_a_recipe_is_run_and_exported(cli, engine, tmp_path: Path):
+    """Funnel and cost are told; the export knows schema, columns and seed from the run; run again, it pays nothing."""
+    words = ("recipes", "run", NAME, "--lm", "x", "--samples", "--rows", "6", "--seed", "3")
+    told = cli(*words, "--json")
+    assert told.code == 0, told.out
+    found = told.json
+    assert (found["recipe"], found["accepted"], found["wanted"], found["run"]) == (NAME, 6, 6, f"runs/{NAME}")
+    assert any("length" in each["gate"] and each["stopped"] for each in found["funnel"])
+    assert found["cost"]["off"] == 0
+    assert found["cost"]["must"]["low"] <= found["cost"]["asked"] <= found["cost"]["must"]["high"]
+    assert found["notes"] == ["rows of our own stood in for seeds: give your own for rows of use"]
+    again = cli(*words)
+    assert "6 rows accepted" in again.out
+    assert "for the funnel that came arithmetic gives" in again.out
+    assert cli(*words, "--json").json["spent"]["calls"] == found["spent"]["calls"]
+    handed = cli("export", f"runs/{NAME}", "out", "--to", "jsonl", "--json").json
+    assert (handed["schema"], handed["records"], handed["seed"]) == ("sft", 6, 3)
+    record = json.loads(Path(handed["path"]).read_text().splitlines()[0])
+    assert record["completion"][-1]["content"].startswith("Done: ")
+    assert record["meta"]["seed"] == 3
+
+
+def test_too_few_rows_end_with_6(cli, monkeypatch: pytest.MonkeyPatch):
+    """As an emission does; what is missing and why is said."""
+    here = World({**world().said, "propose": lambda inputs: {"tasks": ["Short"]}})
+    monkeypatch.setattr(stillroom.engines, "open_engine", lambda spec, **_: here.engine(NAME))
+    told = cli("recipes", "run", NAME, "--lm", "x", "--samples", "--rows", "4")
+    assert told.code == 6
+    assert "0 rows accepted" in told.out
+    assert "lacks 4" in told.out
+
+
+def test_a_dry_run_spends_nothing_and_a_probe_is_kept(cli, engine):
+    """Bounds by arithmetic; then a few rows, whose calls the run finds."""
+    words = ("recipes", "run", NAME, "--lm", "x", "--samples", "--rows", "12")
+    told = cli(*words, "--dry-run", "--json").json
+    (found,) = told["forecasts"]
+    assert (told["command"], found["wanted"], found["level"]) == ("recipes run", 12, 1.0)
+    assert not Path(f"runs/{NAME}").exists()
+    told = cli(*words, "--dry-run", "--probe", "4", "--json")
+    assert told.code == 0, told.out
+    (probed,) = told.json["forecasts"]
+    assert probed["basis"] == "a probe of 4 rows"
+    spent = cli(*words, "--json").json["spent"]["calls"]
+    assert probed["calls"]["low"] <= spent <= probed["calls"]["high"]
+
+
+def test_what_was_lost_to_faults_is_taken_up_by_the_folder(cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """`retry RUN` knows the recipe, its sources and its settings."""
+    seeds = tmp_path / "mine.jsonl"
+    seeds.write_text("".join(json.dumps({"instruction": f"Tell me what {n} is good for"}) + "\n" for n in range(12)))
+    here, lost = world(), {"now": True}
+
+    def opened(spec, **_):
+        good = here.engine(NAME, given={"seeds": seeds})
+
+        def answer(request):
+            if lost["now"] and "classification" in str(request.messages[-1].text) and "Say0" in str(request.messages):
+                raise EngineRefused("too long")
+            return good.submit(request).result().message.text
+
+        return ScriptedEngine(answer)
+
+    monkeypatch.setattr(stillroom.engines, "open_engine", opened)
+    first = cli("recipes", "run", NAME, "--lm", "x", "--source", f"seeds={seeds.name}", "--rows", "6", "--json").json
+    assert first["fates"].get("quarantined"), first
+    lost["now"] = False
+    monkeypatch.chdir(tmp_path.parent)
+    again = cli("retry", tmp_path / "runs" / NAME, "--json")
+    assert again.code == 0, again.out
+    assert again.json["accepted"] >= first["accepted"]
+    assert "take no --n" in cli("retry", tmp_path / "runs" / NAME, "--n", "3").err
+
+
+@pytest.mark.parametrize(
+    ("words", "rule", "mend"),
+    [
+        (["--source", "sedes=x"], "has no source 'sedes'", "Did you mean seeds?"),
+        (["--source", "seeds=none.jsonl"], "the rows of 'seeds' must be a file", ""),
+        (["--source", "seeds"], "--source must be NAME=FILE, got 'seeds'", ""),
+        (["--param", "noveltey=0.5"], "has no parameter 'noveltey'", "Did you mean novelty?"),
+        (["--param", "novelty=much"], "novelty: Input should be a valid number", ""),
+        (["--plan", "porpose=x.json"], "has no call 'porpose'", "Did you mean propose"),
+        (["--role", "techer=y"], "has no role 'techer'", "Did you mean teacher?"),
+        (["--rows", "0"], "--rows must be at least 1, got 0", ""),
+        (["--probe", "4"], "--probe looks ahead", "Add --dry-run"),
+        ([], "no rows called 'seeds'", "Give --source seeds=FILE; to try it on rows of our own, --samples."),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_spent(cli, engine, words: list[str], rule: str, mend: str):
+    """With what was meant, or how rows are given."""
+    told = cli("recipes", "run", NAME, "--lm", "x", *words)
+    assert told.code == 2
+    assert rule in told.errors[0]
+    assert mend in told.errors[-1]
+
+
+def test_sources_that_are_needed_are_said_with_their_fields(cli, engine):
+    """And that samples exist."""
+    needing = next(
+        each for each in presets().values() if any(not given.optional for given in each.load().given.values())
+    )
+    told = cli("recipes", "run", needing.name, "--lm", "x", *(["--gated"] if needing.gated else []))
+    assert told.code == 2
+    assert "needs rows: " in told.errors[0]
+    assert "--source" in told.errors[-1]
+    assert "--samples" in told.errors[-1]
+
+
+def test_a_gated_recipe_is_run_and_exported_only_on_request(cli, engine, monkeypatch: pytest.MonkeyPatch):
+    """Its reason is said; --gated is the request."""
+    from dataclasses import replace
+
+    from stillroom.programs.published import shelf
+
+    gated = {**presets(), NAME: replace(preset(NAME), gated="its rows are attacks")}
+    monkeypatch.setattr(shelf, "presets", lambda: gated)
+    words = ("recipes", "run", NAME, "--lm", "x", "--samples", "--rows", "3")
+    told = cli(*words)
+    assert (told.code, told.errors[0]) == (2, f"error: {NAME} is gated: its rows are attacks")
+    assert cli(*words, "--gated").code == 0
+    assert cli("export", f"runs/{NAME}", "out", "--to", "jsonl").code == 2
+    assert cli("export", f"runs/{NAME}", "out", "--to", "jsonl", "--gated").code == 0
