@@ -16,7 +16,6 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 # what is loaded when it is first needed: the peers load all of theirs before their clock starts
-import aiohttp  # noqa: E402, F401
 import dspy  # noqa: E402, F401
 import pyarrow.parquet  # noqa: E402, F401
 

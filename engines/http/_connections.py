@@ -142,6 +142,7 @@ class Connections:
                 socket = await start_connection(await self._addresses(), loop=self._loop, happy_eyeballs_delay=STAGGER)
                 name = self._host if self._tls else None
                 await self._loop.create_connection(lambda: connection, sock=socket, ssl=self._tls, server_hostname=name)
+            self._all.add(connection)
         except ssl.SSLError:
             raise
         except TimeoutError:
@@ -149,9 +150,9 @@ class Connections:
         except OSError as error:
             self._found_until = 0.0
             raise Unconnected(error.errno, error.strerror or str(error)) from None
-        self._all.add(connection)
-        if self.closed:  # meanwhile
-            connection.drop()
+        finally:
+            if self.closed or connection not in self._all:  # meanwhile; or it came about too late
+                connection.drop()
         return connection
 
     async def _addresses(self) -> list[Any]:
