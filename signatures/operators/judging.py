@@ -49,9 +49,7 @@ class Critique(dspy.Signature):
 
 
 class Assess(dspy.Signature):
-    """Write the feedback that explains why the response has this score by the rubric: what holds of it and what does
-    not, compared with the reference. End with [RESULT] and the score, as in: ... [RESULT] 3
-    """
+    """Explain the response's score by the rubric and the reference; then write [RESULT] and the score, as [RESULT] 3."""
 
     instruction: str = In()
     response: str = In()
