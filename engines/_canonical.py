@@ -9,6 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 from functools import cache
 from json.encoder import encode_basestring as quoted
+from math import isfinite
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,8 @@ def _config(config: Config) -> str:
 
 
 def _value(value: Any) -> str:
-    if type(value) is int:
-        return str(value)
+    if type(value) is int or (type(value) is float and isfinite(value)):
+        return repr(value)
     return _schema(value) if type(value) is dict else canonical(value)
 
 
