@@ -18,7 +18,7 @@ from stillroom.evals.filters.boilerplate import refuses
 from stillroom.ledger import Spent
 from stillroom.programs.answers import Answer
 from stillroom.programs.plan import Plan
-from stillroom.signatures import Unparsed
+from stillroom.signatures import FORMATS, Unparsed
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -58,8 +58,10 @@ class Reply:
     shares: Mapping[str, float] = field(default_factory=dict)
 
 
-async def ask(engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int | None, *, reask: bool = True) -> Reply:
-    """Ask `plan` about `inputs`.
+async def ask(
+    engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int | None, *, reask: bool = True, trim: bool = False
+) -> Reply:
+    """Ask `plan` about `inputs`; with `trim`, a list that was cut off is kept as far as its items are whole.
 
     Raises:
         EngineError: If a call failed for good.
@@ -68,6 +70,8 @@ async def ask(engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int |
     request = plan.render(inputs, seed=seed)
     response = await engine.acomplete(request)
     reply = _read(plan, response)
+    if trim and response.finish_reason == "length":
+        reply = _trimmed(plan, reply, response.message.text or "")
     if not (reply.malformed and reask):
         return reply
     second = _read(plan, await engine.acomplete(_again(request, reply)))
@@ -93,6 +97,19 @@ def _read(plan: Plan, response: Response) -> Reply:
         fault = "answer must be a whole JSON object, got one that ends in the middle"
         return Reply(None, fault, True, text, finish, spent, served=served_version(response))
     return Reply(outputs, "", False, text, finish, spent, repaired, served=served_version(response))
+
+
+def _trimmed(plan: Plan, reply: Reply, text: str) -> Reply:
+    """The reply of a JSON answer that was cut off, up to the last item of its list that is whole; else as it is."""
+    end = "}" if re.search(r"\[\s*\{", text) else '"'
+    ends = [found.start() + 1 for found in re.finditer(rf"{end}\s*,", text)]
+    if plan.format != "json" or not ends:
+        return reply
+    try:
+        outputs = FORMATS[plan.format].parse(plan.asked, text[: ends[-1]])
+    except Unparsed:
+        return reply
+    return replace(reply, outputs=outputs, fault="", malformed=False, finish="stop", repaired=True)
 
 
 def _fault(error: str, text: str, finish: str) -> tuple[str, bool]:

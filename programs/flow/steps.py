@@ -49,6 +49,7 @@ class Ask:
         vary: The plan for one row, of the same shape: with demos that suit it, say. Equal results should be one object.
         when: Whether to ask at all; where not, the fields are None. It waits for all steps before it.
         reask: Whether an answer that does not parse is asked for once more.
+        trim: Whether a JSON answer that was cut off is kept as far as the items of its list are whole.
         shares: A further field for the probability of each label, of a plan with one categorical output and one
             sample: from log-probabilities where the plan scores its labels, else 1 for the label that was written.
 
@@ -65,6 +66,7 @@ class Ask:
     vary: Callable[[Wanted, State], Plan] | None = None
     when: Callable[[State], bool] | None = None
     reask: bool = True
+    trim: bool = False
     shares: str = ""
 
     def __post_init__(self) -> None:
@@ -102,9 +104,10 @@ class Ask:
 
     def as_json(self) -> dict[str, Any]:
         """What decides its requests, for digests."""
-        shares = {"shares": self.shares} if self.shares else {}
+        more: dict[str, Any] = {"shares": self.shares} if self.shares else {}
+        more |= {"trim": True} if self.trim else {}
         return {"ask": self.name, "plan": self.plan.digest, "inputs": self.inputs, "samples": self.samples,
-                "into": self.into, "least": self.least, "reask": self.reask, **shares}  # fmt: skip
+                "into": self.into, "least": self.least, "reask": self.reask, **more}  # fmt: skip
 
 
 @dataclass(frozen=True)

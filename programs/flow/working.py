@@ -108,7 +108,7 @@ class Bench:
             try:
                 if plan.scored is not None:
                     return scored(await self._scorers[plan.model].answer(plan, inputs))
-                return await ask(self.engine(plan), plan, inputs, seed, reask=step.reask)
+                return await ask(self.engine(plan), plan, inputs, seed, reask=step.reask, trim=step.trim)
             except (BudgetExceeded, Interrupted) as error:
                 self.stop(error)
                 raise Stopped from error

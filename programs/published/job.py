@@ -135,6 +135,7 @@ class Job(Generic[P]):
         text: Sequence[str] = (),
         attempts: int = 4,
         window: int | None = None,
+        ahead: int = 1,
     ) -> Flow:
         """The flow of the job; its digest is that of everything the rows are a function of.
 
@@ -142,8 +143,9 @@ class Job(Generic[P]):
             source: What is wanted.
             parts: Steps and gates.
             emits, text, attempts: As `Flow` has them.
-            window: Most rows under way and committed together, where what is drawn must see what came before: a
-                pool that is to grow has a small one.
+            window: Rows committed together, where what is drawn must see what came before: a pool that is to grow
+                has a small one.
+            ahead: How many windows are under way at once: more than one keeps an engine busy while one ends.
         """
         return Flow(
             self.preset.name,
@@ -154,7 +156,7 @@ class Job(Generic[P]):
             recipe=self.digest,
             attempts=attempts,
             seed=self.seed,
-            **({} if window is None else {"block": window, "window": window}),
+            **({} if window is None else {"block": window, "window": window * ahead}),
         )
 
     @cached_property

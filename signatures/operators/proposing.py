@@ -12,6 +12,7 @@ __all__ = [
     "Abstract",
     "AskAbout",
     "CallTools",
+    "Compose",
     "Crossover",
     "ExtractQA",
     "InstructionFor",
@@ -75,8 +76,10 @@ class ProposeTasks(dspy.Signature):
 
 
 class ProposeExamples(dspy.Signature):
-    """Come up with new tasks in the manner of those shown, each with an input, empty where it needs none, and its right
-    output. Make them diverse in verb, kind and wording, and such that a model of text alone can do them.
+    """Come up with new tasks in the manner of those shown, each with an input and its right output.
+
+    Leave the input empty where a task needs none. Make the tasks diverse in verb, kind and wording, and such that a
+    model of text alone can do them.
     """
 
     demos: list[str] = In(desc="tasks that are there already")
@@ -85,8 +88,9 @@ class ProposeExamples(dspy.Signature):
 
 
 class ProposeInput(dspy.Signature):
-    """Come up with one more task in the manner of those shown, very different from them: what is to be done, one input
-    to do it with, and what the output must keep to.
+    """Come up with one more task in the manner of those shown, but very different from them.
+
+    Say what is to be done, give one input to do it with, and what the output must keep to.
     """
 
     demos: list[str] = In(desc="tasks that are there already")
@@ -143,6 +147,14 @@ class WriteForLabel(dspy.Signature):
     label: str = In()
     definition: str = In()
     attributes: str = In()
+    text: str = Out()
+
+
+class Compose(dspy.Signature):
+    """Write the text. Write it alone: no title, no word about the task."""
+
+    subject: str = In(desc="what it is about")
+    requirements: str = In(desc="form, readers, style, and what it must contain")
     text: str = Out()
 
 
