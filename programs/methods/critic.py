@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stillroom.errors import BadConfig
 from stillroom.programs.flow import At, Do, Flow, Part, Split, State
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method
@@ -83,16 +82,6 @@ def flow(job: Job[Params]) -> Flow:
     return kinds[job.params.kind](job)
 
 
-def _rows(job: Job[Params], name: str) -> list[dict[str, Any]]:
-    rows = job.source(name)
-    if not rows:
-        raise BadConfig(
-            f"{job.preset.name} needs rows called {name!r} ({job.method.given[name].about}), got none",
-            mend=f"Give a file with the fields {', '.join(job.method.given[name].fields)}.",
-        )
-    return rows
-
-
 def _scored(job: Job[Params]) -> Flow:
     """Rubrics grow from those given; each gets instructions, each instruction an answer for each score (Prometheus)."""
     params = job.params
@@ -152,7 +141,7 @@ def _scored(job: Job[Params]) -> Flow:
         ({"seed": str(row["rubric"]), "seeds": [str(row["rubric"])], "more": params.rubrics, "kind": "rubric",
           "constraint": "It is an instruction that a user may give, answers to which differ by this rubric."},
          [digest(row)])
-        for row in _rows(job, "rubrics")
+        for row in job.needed("rubrics")
     ]  # fmt: skip
     return job.flow(
         Listed(job.rows, starts), parts, emits=("instruction", "response", "rubric", "reference", "feedback", "score"),
@@ -178,7 +167,7 @@ def _errors(job: Job[Params]) -> Flow:
           "comment": str(row.get("comment") or ""), "labels": labels,
           "principle": f"The response must be free of errors, of these kinds above all: {', '.join(job.params.errors)}."},
          [digest(row)])
-        for row in _rows(job, "threads")
+        for row in job.needed("threads")
     ]  # fmt: skip
     return job.flow(
         Listed(job.rows, starts),
@@ -214,7 +203,7 @@ def _agreement(job: Job[Params]) -> Flow:
         return {"judgements": made, "broken": broken, "parted": parted}
 
     starts = []
-    for row in _rows(job, "rankings"):
+    for row in job.needed("rankings"):
         texts = [str(each) for each in row["responses"]][: params.answers]
         fields = {f"response {at}": text for at, text in enumerate(texts + [""] * (params.answers - len(texts)))}
         starts.append(
@@ -249,7 +238,7 @@ def _helpful(job: Job[Params]) -> Flow:
         ({"instruction": str(row["instruction"]), "input": str(row.get("input") or ""), "system": "",
           "principle": "It does what was asked, and what it says is true, complete and easy to follow.",
           "rubric": job.params.rubric}, [digest(row)])
-        for row in _rows(job, "prompts")
+        for row in job.needed("prompts")
     ]  # fmt: skip
     return job.flow(
         Listed(job.rows, starts),

@@ -99,6 +99,16 @@ class Job(Generic[P]):
         """
         return self._sources.setdefault(name, list(self.stream(name)))
 
+    def needed(self, name: str) -> list[dict[str, Any]]:
+        """The same of rows that a method can do without, but not with these parameters. Raises `BadConfig` if none."""
+        rows, wants = self.source(name), self.method.given[name]
+        if not rows:
+            raise BadConfig(
+                f"{self.preset.name} needs rows called {name!r} ({wants.about}), got none",
+                mend=f"Give a file with the fields {', '.join(wants.fields)}.",
+            )
+        return rows
+
     def stream(self, name: str) -> Iterable[dict[str, Any]]:
         """The same one at a time. Raises as `source` does."""
         wants, source = self.method.given[name], self.given.get(name)
