@@ -244,6 +244,9 @@ class _Connection(asyncio.Protocol):
             self.fail(Lost(f"no HTTP: {type(error).__name__}"))
             self.drop()
 
+    def eof_received(self) -> None:
+        self.usable = False  # the transport closes itself now; nothing more is to be sent on it
+
     def connection_lost(self, error: Exception | None) -> None:
         if error is None and self._open_ended:
             self.usable = False

@@ -221,6 +221,19 @@ def test_an_old_idle_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatc
     on_both_loops(main)
 
 
+def test_nothing_is_sent_to_a_server_that_has_said_goodbye() -> None:
+    """It would be lost, and counted as what may be on the bill."""
+
+    async def main() -> None:
+        async with posting(WHOLE) as (connections, server):
+            await connections.post(b"{}")
+            connections._idle[0].eof_received()
+            await connections.post(b"{}")
+            assert server.connections == 2
+
+    on_both_loops(main)
+
+
 def test_given_up_it_is_dropped() -> None:
     """What came later would answer somebody else."""
 
