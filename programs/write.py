@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,7 @@ from stillroom.signatures import Example, Field, Shape, Task
 from .plan import Decoding, Demo, Plan
 from .recipes import ALL, Recipe, Target
 
-__all__ = ["shows_demos", "writer", "writing_inputs"]
+__all__ = ["length", "shows_demos", "writer", "writing_inputs"]
 
 STYLE = "style"
 SHOWN = 256  # plans with their demos that are kept at hand
@@ -41,8 +41,14 @@ def writer(task: Task, program: Plan, recipe: Recipe) -> Plan:
     return Plan(shape, program.model, instruction, format="json", decoding=decoding)
 
 
-def shows_demos(plan: Plan, task: Task, recipe: Recipe) -> Callable[[str, int], Plan]:
-    """A function of (cell, draw) that gives the writer showing labelled rows of that cell; `draw` numbers the choice."""
+def shows_demos(
+    plan: Plan, task: Task, recipe: Recipe, told: Callable[[Example], Mapping[str, Any]] | None = None
+) -> Callable[[str, int], Plan]:
+    """A function of (cell, draw) that gives the writer showing labelled rows of that cell; `draw` numbers the choice.
+
+    `told` gives the writer's inputs for a labelled row: its outputs and its length, where none is given.
+    """
+    told = told or (lambda example: {**example.outputs, STYLE: length(example)})
     alike: dict[str, list[Example]] = {}
     for example in task.demos:
         alike.setdefault(_cell(example, task), []).append(example)
@@ -52,9 +58,7 @@ def shows_demos(plan: Plan, task: Task, recipe: Recipe) -> Callable[[str, int], 
         rows = alike.get(cell) or list(task.demos)
         picked = random.Random(f"{recipe.seed}/{cell}/{draw}").sample(rows, min(recipe.demos, len(rows)))
         # a demo has no declared style; its own length is what can be said of it truthfully
-        demos = tuple(
-            Demo(example.id, {**example.outputs, STYLE: _length(example)}, dict(example.inputs)) for example in picked
-        )
+        demos = tuple(Demo(example.id, told(example), dict(example.inputs)) for example in picked)
         return replace(plan, demos=demos)
 
     return shown
@@ -70,7 +74,8 @@ def _cell(example: Example, task: Task) -> str:
     return ALL if label is None else str(example.outputs[label.name])
 
 
-def _length(example: Example) -> str:
+def length(example: Example) -> str:
+    """How long a labelled row is, in the words of a style."""
     words = len(example.text.split())
     return "a few words" if words <= 6 else "one sentence" if words <= 18 else "two or three sentences"
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+from stillroom.errors import BadConfig
 from stillroom.evals import Verdict
-from stillroom.evals.copies.duplicates import Match
+from stillroom.evals.copies.duplicates import Embeds, Match
+from stillroom.evals.copies.nearest import closest
 from stillroom.evals.copies.novelty import RougeFilter
 from stillroom.evals.gates import Candidate
 from stillroom.rows import By, Status
+from stillroom.values import digest
 
 from .rule import Rule
 
-__all__ = ["RougeNovelty", "banned", "first_character", "sized"]
+__all__ = ["Apart", "RougeNovelty", "banned", "first_character", "sized"]
 
 
 def sized(field: str, least: int, most: int) -> Rule:
@@ -99,3 +103,44 @@ class RougeNovelty:
         if match is None:
             return Verdict.ok()
         return Verdict.fail(f"ROUGE-L {match.similarity:.2f} with {match.other_id}")
+
+
+class Apart:
+    """The text has a cosine below `limit` with every one of some texts."""
+
+    by: By = "form"
+    on_fail: Status = "rejected"
+
+    def __init__(self, texts: Sequence[str], embedder: Embeds, limit: float = 0.95) -> None:
+        """Keep apart from `texts`, by the vectors that `embedder` makes. Raises `BadConfig` for a limit outside (0, 1]."""
+        if not 0 < limit <= 1:
+            raise BadConfig(f"limit must be in 0..1, got {limit!r}")
+        self._texts, self._embedder, self._limit = tuple(texts), embedder, limit
+        self.name = f"cosine < {limit:g} with {len(self._texts)} texts"
+
+    @property
+    def pin(self) -> str:
+        """Its name, with a digest of the texts."""
+        return f"{self.name} {digest(list(self._texts))}"
+
+    @cached_property
+    def _vectors(self) -> Any:
+        return self._embedder.embed(self._texts)
+
+    def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
+        """One verdict per candidate, in order."""
+        whole = [each for each in batch if not each.fault]
+        if not whole or not self._texts:
+            return [Verdict.fail(each.fault) if each.fault else Verdict.ok() for each in batch]
+        _, cosines = closest(self._embedder.embed([each.text for each in whole]), self._vectors)
+        found = dict(zip((each.place for each in whole), cosines, strict=True))
+        return [self._verdict(each, found) for each in batch]
+
+    def keep(self, passed: Sequence[Candidate]) -> None:
+        """Nothing to learn."""
+
+    def _verdict(self, candidate: Candidate, found: Mapping[str, float]) -> Verdict:
+        if candidate.fault:
+            return Verdict.fail(candidate.fault)
+        cosine = found[candidate.place]
+        return Verdict.ok() if cosine < self._limit else Verdict.fail(f"cosine {cosine:.2f} with a text to keep from")
