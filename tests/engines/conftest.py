@@ -1,16 +1,26 @@
-"""An OpenAI-compatible endpoint on this machine, which fails as it is told to."""
+"""What tests of engines are given: an OpenAI-compatible endpoint that fails as it is told to, machines that are pretended, a small model."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiohttp import web
+from fake_ray import FakeCluster
+from http_world import engine_at
+from ray_world import Scripted
+from real_local import fresh
+
+from stillroom.engines import Engine
+from stillroom.engines.http import HttpEngine
+from stillroom.engines.local import LocalEngine
+from stillroom.engines.ray import RayEngine, _pool
+from stillroom.engines.ray import engine as ray_engine
 
 
 @dataclass
@@ -196,3 +206,54 @@ def endpoint() -> Iterator[Endpoint]:
     yield served
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
+
+
+@pytest.fixture
+def engine(endpoint: Endpoint) -> Iterator[HttpEngine]:
+    """An http engine on the endpoint."""
+    engine = engine_at(endpoint)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    """Two machines, `a` and `b`."""
+    made = FakeCluster("a", "b")
+    monkeypatch.setattr(ray_engine, "join", lambda where: made)
+    monkeypatch.setattr(_pool, "LOOK", 0.01)
+    monkeypatch.setattr(_pool, "GRACE", 5.0)
+    for name, value in {
+        "asked": Counter(),
+        "answered": Counter(),
+        "cancelled": [],
+        "deadly": "",
+        "cluster": made,
+    }.items():
+        monkeypatch.setattr(Scripted, name, value, raising=False)
+    monkeypatch.setattr(Scripted, "gate", threading.Event())
+    Scripted.gate.set()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def opened(cluster: FakeCluster) -> Iterator[Callable[..., RayEngine]]:
+    """Open an engine on the machines; it is closed at the end."""
+    engines = []
+
+    def make(opener: Callable[[], Engine] = Scripted, **settings: Any) -> RayEngine:
+        engines.append(RayEngine(opener, "fake", **{"patience": 60.0, **settings}))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[LocalEngine]:
+    """A local engine for all tests of a module."""
+    engine = fresh()
+    yield engine
+    engine.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,6 @@ from contracts.engine_contract import ask
 from stillroom.engines import open_session
 from stillroom.engines.http import HttpEngine
 from stillroom.errors import EngineBusy, EngineRefused
-
-
-@pytest.fixture
-def engine(endpoint: Any) -> Iterator[HttpEngine]:
-    engine = HttpEngine(endpoint.url, "tiny", backoff=0.001)
-    yield engine
-    engine.close()
 
 
 def test_another_model_in_the_answers_is_refused_with_both_names(endpoint: Any, engine: HttpEngine) -> None:

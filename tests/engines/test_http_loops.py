@@ -6,7 +6,6 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,13 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("error::ResourceWarning"),
     pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture
-def engine(endpoint: Any) -> Iterator[HttpEngine]:
-    engine = HttpEngine(endpoint.url, "tiny", backoff=0.001)
-    yield engine
-    engine.close()
 
 
 def ours() -> list[threading.Thread]:

@@ -7,20 +7,19 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import dspy
 import numpy as np
 import pytest
 from contracts.engine_contract import EngineContract, ask
 from dspy.lm15 import Message, Request
+from real_local import fresh, model_file
 from safetensors.numpy import save_file
 
 from stillroom.engines import as_lm
-from stillroom.engines.files import ModelFile, find
 from stillroom.engines.local import LocalEngine
 from stillroom.errors import BadConfig, EngineError, EngineRefused, ModelMissing
 
@@ -28,25 +27,6 @@ pytestmark = pytest.mark.model
 
 CAPITAL = "What is the capital of France?"
 SOME = ("Name a colour.", "Why is the sky blue?", "Say the word apple.", "Count to ten.", "Write a line about rain.")
-
-
-def model_file() -> ModelFile:
-    try:
-        return find("smollm2-135m")
-    except ModelMissing as error:
-        pytest.skip(f"{error}: {error.mend}")
-
-
-def fresh(**settings: Any) -> LocalEngine:
-    file = model_file()
-    return LocalEngine(file.path, name=file.name, digest=file.digest, **settings)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[LocalEngine]:
-    engine = fresh()
-    yield engine
-    engine.close()
 
 
 class TestLocalContract(EngineContract):

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 from contracts.engine_contract import ask
 from dspy.lm15 import Request, Response
+from real_local import fresh, model_file
 
-from stillroom.engines.files import ModelFile, find
 from stillroom.engines.local import LocalEngine
 from stillroom.engines.local._batch import FLOOR
 from stillroom.engines.local._pipeline import OpenVinoPipeline, PipelineSettings
 from stillroom.engines.local._worker import Asking
-from stillroom.errors import EngineError, EngineRefused, ModelMissing
+from stillroom.errors import EngineError, EngineRefused
 
 pytestmark = pytest.mark.model
 
@@ -41,25 +41,6 @@ CONSTRAINTS: tuple[dict[str, Any], ...] = (
     {"extensions": {"regex": "[a-z]{3,9}( [a-z]{3,9}){1,3}"}},
     {"response_format": {"type": "json_schema", "schema": SCHEMA}},
 )
-
-
-def model_file() -> ModelFile:
-    try:
-        return find("smollm2-135m")
-    except ModelMissing as error:
-        pytest.skip(f"{error}: {error.mend}")
-
-
-def fresh(**settings: Any) -> LocalEngine:
-    file = model_file()
-    return LocalEngine(file.path, name=file.name, digest=file.digest, **settings)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[LocalEngine]:
-    engine = fresh()
-    yield engine
-    engine.close()
 
 
 def mixed(number: int, longest: int = 11) -> Request:
