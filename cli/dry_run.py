@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from stillroom.errors import BadConfig
 
 from .answer import read_work
+from .compiled import recipe_is_meant
 from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, program_of
 from .job import DEFAULT_LM, read_job
 from .order import read_order
@@ -27,6 +28,11 @@ UNKNOWN = "?"
 
 def compile(args: Namespace, screen: Screen) -> Ending:
     """Say what a search can take."""
+    if recipe_is_meant(args):
+        raise BadConfig(
+            "a forecast of a search takes a task file, got a recipe",
+            mend="Give a budget, such as --calls 2000: it is never passed.",
+        )
     job = read_job(args)
     with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM, reach=False) as desk:
         return _told(job.task.name, job.run, [_compile(desk)], screen)

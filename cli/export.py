@@ -70,7 +70,9 @@ def _made_by(args: Namespace) -> dict[str, Any]:
         allowed(made["preset"], made.get("gated", ""), args)
     args.schema = args.schema or next(iter(made.get("emits", ())), None)
     if args.schema is None:
-        raise BadConfig("an export needs a schema, got none", mend="Add --schema sft, say; see stillroom export --help.")
+        raise BadConfig(
+            "an export needs a schema, got none", mend="Add --schema sft, say; see stillroom export --help."
+        )
     return made
 
 
@@ -78,7 +80,8 @@ def _lines(run: Path, name: str) -> Path:
     path: Path = run / name
     if not path.is_file():
         raise BadConfig(
-            f"a run folder must hold {name} to be exported, got {str(run)!r}", mend="Run `stillroom emit` or `stillroom recipes run` first."
+            f"a run folder must hold {name} to be exported, got {str(run)!r}",
+            mend="Run `stillroom emit` or `stillroom recipes run` first.",
         )
     return path
 

@@ -71,12 +71,15 @@ def _verb(verbs: Any, name: str, help: str, home: str = "verbs") -> argparse.Arg
     return made
 
 
-def _task_verb(verbs: Any, name: str, help: str, *, of_run: bool = False) -> argparse.ArgumentParser:
+def _task_verb(
+    verbs: Any, name: str, help: str, *, of_run: bool = False, optional: bool = False
+) -> argparse.ArgumentParser:
     made = _verb(verbs, name, help)
     text = "a Python file that defines `task`"
     if of_run:
         text = f"the folder of the run, which knows what it was begun with; or {text}"
-    made.add_argument("task", metavar="RUN or TASK.py" if of_run else "TASK.py", type=Path, help=text)
+    nargs: Any = "?" if optional else None
+    made.add_argument("task", metavar="RUN or TASK.py" if of_run else "TASK.py", type=Path, nargs=nargs, help=text)
     made.add_argument("--run", type=Path, metavar="FOLDER", help="the run folder (default: runs/<name of the task>)")
     made.add_argument("--progress", action="store_true", help="draw progress bars even where there is no terminal")
     return made
@@ -168,10 +171,15 @@ def _dry_run(verb: argparse.ArgumentParser, *, probe: bool = False, like: bool =
 
 
 def _compile(verbs: Any) -> None:
-    verb = _task_verb(verbs, "compile", "search the best program for a task; keep the baseline unless one is better")
+    text = "search the best program for a task, or the best plan for a call of a recipe; keep the baseline unless one is better"
+    verb = _task_verb(verbs, "compile", text, optional=True)
     for add in (_lm, _on, _search, _seed, _budget):
         add(verb)
     _dry_run(verb)
+    group = verb.add_argument_group("a call of a recipe, in place of TASK.py")
+    group.add_argument("--recipe", metavar="NAME", help="whose call is compiled (stillroom recipes list)")
+    group.add_argument("--call", metavar="CALL", help="which of its calls (default: the first that it asks)")
+    _order(group, "wanted rows to learn from, to score on and to confirm with (default: 160)")
 
 
 def _emit(verbs: Any) -> None:
@@ -280,25 +288,30 @@ def _recipes(verbs: Any) -> None:
     text = "the run folder (default: runs/<name of the recipe>)"
     run.add_argument("--run", type=Path, metavar="FOLDER", help=text)
     run.add_argument("--progress", action="store_true", help="draw progress bars even where there is no terminal")
-    text = "another model for a role of the recipe's calls; may be given again"
-    run.add_argument("--role", action="append", metavar="ROLE=MODEL", help=text)
-    text = "rows that the recipe starts from: a .jsonl, .csv or .parquet file; may be given again"
-    run.add_argument("--source", action="append", metavar="NAME=FILE", help=text)
-    run.add_argument("--samples", action="store_true", help="let rows of our own stand in for sources not given")
-    run.add_argument("--rows", dest="many", type=int, metavar="N", help="accepted rows wanted (default: the recipe's)")
-    text = "a parameter of the recipe, as JSON or a word; may be given again"
-    run.add_argument("--param", action="append", metavar="NAME=VALUE", help=text)
-    text = "a compiled plan in place of a call (stillroom compile --recipe); may be given again"
-    run.add_argument("--plan", action="append", metavar="CALL=PLAN.json", help=text)
+    _order(run, "accepted rows wanted (default: the recipe's)")
     run.add_argument("--licence", metavar="NAME", help="licence of the sources, as an SPDX name (default: your own)")
     run.add_argument("--retry", action="store_true", help="try once more what was lost to faults before")
-    _gated(run)
     for add in (_on, _lm_licence, _seed, _reuse, _budget):
         add(run)
     _dry_run(run, probe=True)
 
 
-def _gated(verb: argparse.ArgumentParser) -> None:
+def _order(verb: Any, rows: str) -> None:
+    """What a recipe is given."""
+    text = "another model for a role of the recipe's calls; may be given again"
+    verb.add_argument("--role", action="append", metavar="ROLE=MODEL", help=text)
+    text = "rows that the recipe starts from: a .jsonl, .csv or .parquet file; may be given again"
+    verb.add_argument("--source", action="append", metavar="NAME=FILE", help=text)
+    verb.add_argument("--samples", action="store_true", help="let rows of our own stand in for sources not given")
+    verb.add_argument("--rows", dest="many", type=int, metavar="N", help=rows)
+    text = "a parameter of the recipe, as JSON or a word; may be given again"
+    verb.add_argument("--param", action="append", metavar="NAME=VALUE", help=text)
+    text = "a compiled plan in place of a call (stillroom compile --recipe); may be given again"
+    verb.add_argument("--plan", action="append", metavar="CALL=PLAN.json", help=text)
+    _gated(verb)
+
+
+def _gated(verb: Any) -> None:
     text = "run or export a recipe whose rows are kept apart, such as attacks; `recipes show` says why"
     verb.add_argument("--gated", action="store_true", help=text)
 

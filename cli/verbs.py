@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from stillroom.errors import BadConfig
 
 from .begun import begins, remember, taken_up
+from .compiled import recipe_is_meant, told
 from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, open_prompter, program_of
-from .emission import SHORT, facts_of, indented, lines_of, spent_of, words
+from .emission import SHORT, facts_of, indented, lines_of
 from .job import DEFAULT_LM, Job, read_job
 from .progress import Bars
 from .report_origin import origin_lines
@@ -28,7 +29,11 @@ BASES = {"minilm+logreg": "minilm", "smollm2-135m+lora": "smollm2-135m"}
 
 
 def compile(args: Namespace, screen: Screen) -> Ending:
-    """Search the best program for a task."""
+    """Search the best program for a task, or the best plan for a call of a recipe."""
+    if recipe_is_meant(args):
+        from .recipe_call import compile_recipe
+
+        return compile_recipe(args, screen)
     job = read_job(args)
     with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM) as desk:
         return Ending(_compiled(desk)[1])
@@ -136,31 +141,7 @@ def _compiled(desk: Desk) -> tuple[Program, dict[str, Any]]:
             on_progress=desk.bars.report,
         )
     desk.bars.done()
-    plan, facts = program.plan, program.facts
-    value = {
-        "run": str(job.run),
-        "model": plan.model,
-        "verdict": program.verdict,
-        **{name: facts[name] for name in ("established", "p", "best", "baseline", "trials", "ended")},
-        "format": plan.format,
-        "demos": len(plan.demos),
-        "plan": str(job.run / "plan.json"),
-        "spent": spent_of(job.run, "compile"),
-    }
-    desk.screen.say(
-        f"{job.task.name}: compiled for {plan.model}",
-        f"  {program.verdict}",
-        *indented(
-            [
-                ("what", "search score", "format", "demos"),
-                ("baseline", facts["baseline"], program.baseline.format, len(program.baseline.demos)),
-                ("chosen", facts["best"] if facts["established"] else facts["baseline"], plan.format, len(plan.demos)),
-            ]
-        ),
-        f"  {facts['trials']} candidates, {facts['ended']}; {words(value['spent'])}",
-        f"  plan: {value['plan']}",
-    )
-    return program, value
+    return program, told(desk.screen, job.task.name, program, program.facts)
 
 
 def _emitted(desk: Desk, program: Program, *, again: bool = False) -> dict[str, Any]:

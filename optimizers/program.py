@@ -24,11 +24,10 @@ from stillroom.signatures import Task, Unparsed
 from stillroom.values import digest
 
 from .distil import Student
-from .front import amount
+from .kept import facts_of, keep
 from .proof import Proof, prove_systems
-from .race import Trial
-from .search import Compiled, Progress, search
-from .settings import COSTS, Settings, settings_value
+from .search import Progress, search
+from .settings import Settings, settings_value
 from .systems import PlanSystem, System
 from .task_subject import TaskSubject
 
@@ -267,46 +266,10 @@ def compile_task(
     with open_session(engine, run, "compile", fingerprint, budget) as session:
         subject = TaskSubject(task, session.engine, session.store, settings)
         found = search(subject, session, settings, session.beside(prompter) if prompter else None, on_progress)
-        facts = _facts(found)
+        facts = facts_of(found)
         session.store.put_note("compile", "latest", facts)
-    plan: Plan = replace(found.winner.program, notes=found.notes)
-    baseline = _scored(found.baseline)
-    plan.save(run / "plan.json")
-    baseline.save(run / "baseline.json")
-    for place, trial in enumerate(found.front):
-        _scored(trial).save(run / "front" / f"{place}.json")
+    plan, baseline = keep(found, run)
     return Program(task, plan, baseline, engine, run, found.verdict, facts)
-
-
-def _scored(trial: Trial) -> Plan:
-    """A trial's plan that notes what it scored."""
-    plan: Plan = trial.candidate.program
-    return replace(plan, notes={"search_score": round(trial.mean, 6), "search_rows": len(trial.outcomes)})
-
-
-def _facts(found: Compiled) -> dict[str, Any]:
-    """What the search found, for reports."""
-    evidence = found.evidence
-    return {
-        "established": found.established,
-        "p": found.p,
-        "verdict": found.verdict,
-        "best": found.best.mean,
-        "baseline": found.baseline.mean,
-        "announced": found.announced.mean,
-        "trials": len(found.trials),
-        "ended": found.ended,
-        "evidence": None if evidence is None else asdict(evidence),
-        "front": [
-            {
-                "trial": trial.number,
-                "score": trial.mean,
-                "demos": sum(len(choice.demos) for choice in trial.candidate.choices.values()),
-                **{cost: amount(trial, cost) for cost in COSTS},
-            }
-            for trial in found.front
-        ],
-    }
 
 
 def load_program(task: Task, run: Path | str, lm: str | Engine) -> Program:

@@ -197,13 +197,15 @@ class Proposer:
         return " ".join(lines)
 
     def _row(self, part: Part, row: Example) -> str:
-        return f"- {_short(inputs_text(row.inputs))}\n  -> {_values(row.outputs)}"
+        right = f"\n  -> {_values(row.outputs)}" if row.outputs else ""
+        return f"- {_short(inputs_text(row.inputs))}{right}"
 
     def _failure(self, part: Part, row: Example, outcome: Outcome) -> str:
         steps = [step for step in self.subject.steps(row, outcome) if step.part == part.name]
         got = _values(steps[-1].outputs) if steps and steps[-1].outputs else "no answer that could be read"
         why = f" ({_short(outcome.why)})" if outcome.why else ""
-        return f"- {_short(inputs_text(row.inputs))}\n  answered {got}{why}; right is {_values(row.outputs)}"
+        right = f"; right is {_values(row.outputs)}" if row.outputs else ""
+        return f"- {_short(inputs_text(row.inputs))}\n  answered {got}{why}{right}"
 
 
 def sound(text: str, subject: Subject) -> bool:

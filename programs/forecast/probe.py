@@ -11,13 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from stillroom.database import reading
 from stillroom.engines import Engine, Session
 from stillroom.errors import BadConfig
-from stillroom.evals.gates import bound
 from stillroom.programs.flow import Flow, run_flow
+from stillroom.programs.flow.aside import aside
 from stillroom.store import Store
 from stillroom.values import digest
 
@@ -47,14 +46,10 @@ def probe(flow: Flow, session: Session, rows: int = 16, *, engines: Sequence[Eng
         raise BadConfig(f"a probe needs at least 2 rows, got {rows!r}", mend="16 is a good number.")
     before = probed(session.store, flow)
     spent, busy, started = session.ledger.spent.calls, session.ledger.busy, time.monotonic()
-    for part in flow.parts:  # calls of gates are the run's own too, wherever the rows go: their engines are made known
-        bound(part, session)
-    for engine in engines:
-        session.beside(engine)
     few = replace(flow, source=Few.of(flow.source, rows), attempts=1, recipe=digest(["probe", flow.key]))
-    with TemporaryDirectory(prefix="stillroom-") as folder, Store(folder) as aside:
-        run_flow(few, replace(session, store=aside), engines=engines)
-        with reading(aside.folder / "run.db") as db:
+    with aside(few, session, engines) as other:
+        run_flow(few, other, engines=engines)
+        with reading(other.store.folder / "run.db") as db:
             cells, asked = counted(db, few.key)
     begun = sum(cell.begun for cell in cells.values())
     if not begun:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from dataclasses import asdict, fields
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig
-from stillroom.programs.plan import Demo, Plan
 from stillroom.signatures import shape_of
 from stillroom.signatures.records import TRAINERS, trl_schema
 
-from .job import TEACHER, Job
+from .asked import asked_calls
+from .job import TEACHER
 from .method import Method
 from .preset import Preset
 from .run import prepare
@@ -37,7 +35,10 @@ def card(preset: Preset) -> dict[str, Any]:
     values, defaults = (
         TypeAdapter(method.params).dump_python(method.settle(each), mode="json") for each in (preset.params, {})
     )
-    docs, asked = described(method.params), _asked(preset)
+    docs, asked = (
+        described(method.params),
+        asked_calls(prepare(preset, {TEACHER: ScriptedEngine({}, name="nobody")}, samples=True)),
+    )
     return {
         "name": preset.name,
         "title": preset.title,
@@ -101,29 +102,6 @@ def described(cls: type) -> dict[str, str]:
 def _about(method: Method[Any]) -> str:
     """The docstring of its module."""
     return inspect.getdoc(inspect.getmodule(method.flow)) or ""
-
-
-@dataclass(frozen=True)
-class _Looking(Job[Any]):
-    """A job that notes which calls its flow is made with."""
-
-    seen: set[str] = field(default_factory=set)
-
-    def plan(self, call: str, demos: Sequence[Demo] = (), role: str = "") -> Plan:
-        self.seen.add(call)
-        return super().plan(call, demos, role)
-
-    @cached_property
-    def digest(self) -> str:
-        return ""  # the job's own would make plans of all calls
-
-
-def _asked(preset: Preset) -> set[str]:
-    """The calls that a preset asks, of those that its method has."""
-    job = prepare(preset, {TEACHER: ScriptedEngine({}, name="nobody")}, samples=True)
-    looking = _Looking(**{each.name: getattr(job, each.name) for each in fields(Job)})
-    job.method.flow(looking)
-    return looking.seen
 
 
 def _call(preset: Preset, name: str) -> dict[str, Any]:

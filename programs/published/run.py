@@ -29,7 +29,7 @@ from .preset import Preset
 from .shelf import preset as named
 from .shelf import sample
 
-__all__ = ["NOTE", "foresee_preset", "prepare", "records", "run_preset"]
+__all__ = ["NOTE", "Ready", "foresee_preset", "open_job", "prepare", "records", "run_preset"]
 
 NOTE = "recipe.json"
 """The file of a run folder that says which preset made it, with which parameters."""
@@ -97,9 +97,9 @@ _NOBODY = ScriptedEngine({}, name="nobody")
 
 
 @contextmanager
-def _opened(
+def open_job(
     preset: Preset | str, lm: str | Engine | None, roles: Mapping[str, str | Engine] | None, **settings: Any
-) -> Iterator[_Ready]:
+) -> Iterator[Ready]:
     """Open the engines that are given by name, and put the job together; they are closed at the end."""
     with ExitStack() as stack:
         engines: dict[str, Engine] = {}
@@ -110,11 +110,11 @@ def _opened(
                 stack.callback(opened[model].close)
             engines[role] = opened[model] if isinstance(model, str) else model
         job = prepare(preset, engines, **settings)
-        yield _Ready(job, job.method.flow(job))
+        yield Ready(job, job.method.flow(job))
 
 
 @dataclass(frozen=True)
-class _Ready:
+class Ready:
     """A job whose engines are open, and its flow."""
 
     job: Job[Any]
@@ -176,7 +176,7 @@ def run_preset(
         FingerprintChanged: If the folder was begun with something else.
     """
     settings = {"given": given, "samples": samples, "rows": rows, "params": params, "plans": plans, "seed": seed}
-    with _opened(preset, lm, roles, **settings) as ready:
+    with open_job(preset, lm, roles, **settings) as ready:
         flow, teacher, others = ready.flow, ready.teacher, ready.others
         with open_session(teacher, run, "emit", ready.fingerprint, budget, reuse=reuse) as session:
             write_atomic(Path(run) / NOTE, pretty(noted(ready.job)))
@@ -218,7 +218,7 @@ def foresee_preset(
         BudgetExceeded, EngineError: From the probe; what was answered is kept.
     """
     settings = {"given": given, "samples": samples, "rows": rows, "params": params, "plans": plans, "seed": seed}
-    with _opened(preset, lm, roles, **settings) as ready:
+    with open_job(preset, lm, roles, **settings) as ready:
         if run is None or not (probe or (Path(run) / "run.db").is_file()):
             standing = Standing(budget=budget or Budget())
             return forecast(ready.flow, [ready.teacher, *ready.others], standing=standing)

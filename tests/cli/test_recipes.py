@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from proposing_world import BETTER, Scripted
 from recipe_world import World
 
 import stillroom.engines
@@ -219,3 +220,41 @@ def test_a_gated_recipe_is_run_and_exported_only_on_request(cli, engine, monkeyp
     assert cli(*words, "--gated").code == 0
     assert cli("export", f"runs/{NAME}", "out", "--to", "jsonl").code == 2
     assert cli("export", f"runs/{NAME}", "out", "--to", "jsonl", "--gated").code == 0
+
+
+def test_a_call_is_compiled_and_its_plan_taken(cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """`compile --recipe` states its evidence as compile does; `run --plan` asks what it found."""
+    script = Scripted()
+    monkeypatch.setattr(stillroom.engines, "open_engine", lambda spec, **_: script.engine())
+    words = ("--lm", "x", "--samples")
+    told = cli(
+        "compile", "--recipe", NAME, "--call", "propose", *words, "--rows", 60, "--trials", 5, "--seed", 1, "--json"
+    )
+    assert told.code == 0, told.out
+    found = told.json
+    assert (found["recipe"], found["call"], found["run"]) == (NAME, "propose", f"runs/{NAME}-propose")
+    assert found["established"], found
+    assert BETTER in json.loads(Path(found["plan"]).read_text())["instruction"]
+    run = cli("recipes", "run", NAME, *words, "--rows", 6, "--plan", f"propose={found['plan']}", "--json")
+    assert run.code == 0
+    assert not any(each["stopped"] for each in run.json["funnel"] if each["gate"].startswith("length"))
+    wrong = cli("recipes", "run", NAME, *words, "--plan", f"classify={found['plan']}", "--run", "other")
+    assert (wrong.code, "a plan for the call 'classify' must have the fields" in wrong.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        ([], "compile takes a task file or --recipe NAME, got neither"),
+        (["task.py", "--recipe", NAME], "compile takes a task file or --recipe NAME, got both"),
+        (["task.py", "--samples"], "--samples is of a recipe, got it with a task file"),
+        (["task.py", "--rows", "9"], "--rows is of a recipe, got it with a task file"),
+        (["--recipe", NAME, "--dry-run"], "a forecast of a search takes a task file, got a recipe"),
+        (["--recipe", "alphageometry"], "alphageometry asks no model"),
+        (["--recipe", NAME, "--samples", "--call", "porpose"], "self-instruct does not ask 'porpose'"),
+    ],
+)
+def test_mistakes_of_compiling_a_call(cli, engine, words: list[str], rule: str):
+    """Found before anything is asked."""
+    told = cli("compile", *words, "--lm", "x")
+    assert (told.code, rule in told.errors[0]) == (2, True), told.err

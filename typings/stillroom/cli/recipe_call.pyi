@@ -1,0 +1,1 @@
+from cli.recipe_call import *

@@ -1,0 +1,1 @@
+from optimizers.recipe_program import *
