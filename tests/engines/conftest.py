@@ -15,10 +15,12 @@ from fake_ray import FakeCluster
 from http_world import engine_at
 from ray_world import Scripted
 from real_local import fresh
+from worker_world import program
 
 from stillroom.engines import Engine
 from stillroom.engines.http import HttpEngine
 from stillroom.engines.local import LocalEngine
+from stillroom.engines.local._worker import Worker
 from stillroom.engines.ray import RayEngine, _pool
 from stillroom.engines.ray import engine as ray_engine
 
@@ -257,3 +259,17 @@ def shared() -> Iterator[LocalEngine]:
     engine = fresh()
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., Worker]]:
+    """Makes workers and closes them."""
+    workers: list[Worker] = []
+
+    def make(text: str, made_of: Any = None) -> Worker:
+        workers.append(Worker(made_of, name="local/fake@0", entry=program(text)))
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        worker.close()

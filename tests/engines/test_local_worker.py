@@ -7,9 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
-import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from worker_world import ECHO, GREEDY, asking, gone, program
 
 from stillroom.engines.local._batch import Batch, Failure, Output
 from stillroom.engines.local._chat import Constraint, Decoding
@@ -25,66 +24,9 @@ from stillroom.engines.local._child import Asked, _hear, serve
 from stillroom.engines.local._worker import Asking, Worker
 from stillroom.errors import EngineError, EngineRefused
 
-GREEDY = Decoding(
-    4, 0.0, None, None, 0, (), logprobs=False, frequency_penalty=0.0, presence_penalty=0.0, constraint=None
-)
-
-BEGIN = """
-import os, sys
-from multiprocessing.connection import Connection
-from stillroom.engines.local._batch import Failure, Output
-from stillroom.engines.local._child import Asked
-there = Connection(connection)
-made_of = there.recv()
-def say(number, *ids):
-    there.send([(number, Output(ids, (), "stop"))])
-"""
-
-ECHO = """
-while True:
-    for said in there.recv():
-        if isinstance(said, Asked):
-            say(said.number, *said.ids)
-"""
-
-
-def program(text: str) -> str:
-    return textwrap.dedent(BEGIN) + textwrap.dedent(text)
-
-
-def asking(*ids: int, answer: Callable[[Output], Any] = lambda output: output.ids) -> Asking:
-    return Asking(ids, GREEDY, answer)
-
-
-@pytest.fixture
-def begin() -> Iterator[Callable[..., Worker]]:
-    """Makes workers and closes them."""
-    workers: list[Worker] = []
-
-    def make(text: str, made_of: Any = None) -> Worker:
-        workers.append(Worker(made_of, name="local/fake@0", entry=program(text)))
-        return workers[-1]
-
-    yield make
-    for worker in workers:
-        worker.close()
-
 
 def results(askings: Sequence[Asking]) -> list[Any]:
     return [each.future.result(timeout=30) for each in askings]
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended; waits for it a while."""
-    for _ in range(600):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        if Path(f"/proc/{pid}/stat").exists() and " Z " in Path(f"/proc/{pid}/stat").read_text():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_every_future_gets_its_own_answer(begin: Callable[..., Worker]) -> None:
