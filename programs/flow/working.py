@@ -158,7 +158,7 @@ class Steps:
         self.steps = tuple(steps)
         self._needs = needs(steps)
         self._chain = all(place == 0 or place - 1 in self._needs[place] for place in range(len(steps)))
-        self._adds = [name for step in steps for name in step.adds]
+        self._adds = list(dict.fromkeys(name for step in steps for name in step.adds))  # some are written twice
 
     async def run(self, draft: Draft, bench: Bench) -> None:
         """Do them all on one row. Where one breaks or its answer is at fault, those that need it are left out.
