@@ -66,6 +66,7 @@ class QualityScore(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             offset were fitted to the same scores: two numbers, so it flatters a little.
         ece_: Expected calibration error over ten equal groups, likewise.
         slope_, offset_: Of the calibration.
+        held_out_: Calibrated cross-validated probabilities and the answers; see `kept`.
         head_: `Forest` or `Linear`, fitted on all rows.
     """
 
@@ -104,6 +105,7 @@ class QualityScore(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         calibrated = _sigmoid(self.slope_ * held_out + self.offset_)
         self.brier_ = float(np.mean((calibrated - answers) ** 2))
         self.ece_ = _calibration_error(calibrated, answers)
+        self.held_out_ = calibrated, answers
         self.head_ = self._grow(vectors, answers)
         self.classes_, self.dimensions_, self.rows_ = np.asarray([0, 1]), vectors.shape[1], len(texts)
         return self
@@ -117,6 +119,21 @@ class QualityScore(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Sequence[str]) -> np.ndarray:  # noqa: N803
         """Give 1 where a text is more likely good than bad, else 0."""
         return (self.predict_proba(X)[:, 1] >= 0.5).astype(int)
+
+    def kept(self, least: float) -> tuple[float, float | None]:
+        """What a cut at the probability `least` keeps of the texts it was fitted to, each scored by the others' folds.
+
+        Returns:
+            The share of texts that is kept, and the share of good ones among them: None where none is kept.
+
+        Raises:
+            BadConfig: If the score was loaded, and not fitted here: the texts' scores are not saved with it.
+        """
+        if not hasattr(self, "held_out_"):
+            raise BadConfig("what a cut keeps is known of a score that was fitted here, got one that was loaded")
+        chances, answers = self.held_out_
+        passing = answers[chances >= least]
+        return len(passing) / len(answers), float(passing.mean()) if len(passing) else None
 
     @property
     def digest(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from stillroom.errors import BadConfig, BadData
 from stillroom.programs.flow import Ask, At, Do, Flow, Part, Split, State, Wanted
 from stillroom.programs.plan import Decoding, Demo
-from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from, span
 from stillroom.signatures.operators import Answer, Evolve, ExtractQA, InstructionFor, Judge, Rephrase, YesNo
 from stillroom.values import digest
 
@@ -344,6 +344,7 @@ def flow(job: Job[Params]) -> Flow:
         emits=emits,
         text=("response",),
         attempts=1,
+        window=span(job.rows),
     )
 
 

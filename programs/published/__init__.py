@@ -5,7 +5,7 @@ from __future__ import annotations
 from .growing import Growing
 from .job import TEACHER, Job
 from .method import Call, Emit, Given, Method
-from .once import Enough, Once, made_from
+from .once import Enough, Once, made_from, need, span
 from .preset import Preset, read_preset
 from .rounds import Rounds
 from .rule import Rule
@@ -29,6 +29,7 @@ __all__ = [
     "System",
     "foresee_preset",
     "made_from",
+    "need",
     "prepare",
     "preset",
     "presets",
@@ -36,5 +37,6 @@ __all__ = [
     "records",
     "run_preset",
     "sample",
+    "span",
     "systems",
 ]

@@ -6,13 +6,37 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from stillroom.errors import BadConfig
 from stillroom.evals import Verdict
 from stillroom.evals.gates import Candidate
+from stillroom.programs.flow.flow import BLOCK
 from stillroom.programs.flow.wanted import INPUTS, Wanted
 from stillroom.rows import By, EmittedRow, Status
 from stillroom.values import digest
 
-__all__ = ["Enough", "Once", "made_from"]
+from .job import Job
+
+__all__ = ["Enough", "Once", "made_from", "need", "span"]
+
+
+def need(job: Job[Any], *names: str) -> None:
+    """See that rows are given without which what is wanted cannot be made, although other kinds can do without.
+
+    Raises:
+        BadConfig: Naming those that are not, and their fields.
+    """
+    for name in names:
+        if job.given.get(name) is None:
+            wants = job.method.given[name]
+            raise BadConfig(
+                f"{job.preset.name} needs rows called {name!r} ({wants.about}), got none",
+                mend=f"Give a file with the fields {', '.join(wants.fields)}.",
+            )
+
+
+def span(rows: int) -> int | None:
+    """How many rows `Job.flow` begins together: no more than are wanted, where few are; None for as many as usual."""
+    return rows if rows < BLOCK else None
 
 
 def made_from(slot: int, row: Any, fields: dict[str, Any], **asked: Any) -> Wanted:
