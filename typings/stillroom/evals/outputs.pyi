@@ -1,0 +1,1 @@
+from evals.outputs import *
