@@ -11,10 +11,9 @@ import pytest
 from recipe_world import World, stopped, values
 
 from stillroom.errors import BadConfig
-from stillroom.evals.execution import caught, check_response, run_test, standing, static_fault, table
+from stillroom.evals.execution import caught, run_test, table
 from stillroom.evals.mutants import mutants
 from stillroom.evals.sandbox import Limits, available
-from stillroom.programs.methods._execute_rows import Runs
 from stillroom.programs.methods.execute import METHOD, entry_of
 from stillroom.programs.published import presets, records, sample
 from stillroom.signatures.records import SCHEMAS
@@ -62,7 +61,7 @@ def test_exactly_the_three_right_solutions_are_kept(tmp_path):
     here = Path.cwd()
     before = sorted(os.listdir(here))
     solutions = [WRONG[0], RIGHT[0], LOOPS, RIGHT[1], WRITES, WRONG[1], RIGHT[2]]
-    emitted = run(world(solutions), "qwen2-execution", tmp_path / "run", samples=7, cap=10, seconds=0.5)
+    emitted = run(world(solutions), "qwen2-execution", tmp_path / "run", samples=7, cap=10, seconds=1.5)
     (row,) = emitted.rows
     assert [each["completion"] for each in row.values["kept"]] == [f"```python\n{code.strip()}\n```" for code in RIGHT]
     assert row.values["passes"][2] == 0
@@ -89,7 +88,7 @@ def test_a_solution_that_writes_a_file_fails_and_the_host_is_unchanged(where, tm
     assert not outcome.passed
     assert (sorted(os.listdir(tmp_path)), sorted(os.listdir("/etc")), sorted(os.listdir("."))) == before
     assert "leaves files behind: notes.txt" in run_test(WRITES, TESTS[0], limits=SHORT).why
-    assert run_test(RIGHT[0], TESTS[0], limits=SHORT).passed  # the folder of the one before is gone
+    assert run_test(RIGHT[0], TESTS[0]).passed  # the folder of the one before is gone
 
 
 @pytest.mark.acceptance("2.5 D2")
@@ -103,34 +102,6 @@ def test_a_test_that_is_wrong_for_everyone_rejects_nobody(tmp_path):
     assert len(one.values["kept"]) == 2
     assert other.values["dropped"] == wrong
     assert other.values["tests"] == TESTS
-
-
-@pytest.mark.acceptance("2.5 D2")
-def test_one_solution_alone_does_not_make_the_tests_it_fails_suspect():
-    assert standing([[True, False]], 1.0).surviving == (0, 1)
-    assert standing([[True, False]], 1.0).right == ()
-
-
-@pytest.mark.parametrize(
-    ("passed", "tests", "share", "right"),
-    [
-        (4, 5, 0.8, True),
-        (3, 5, 0.8, False),
-        (8, 10, 0.8, True),
-        (7, 10, 0.8, False),
-        (0, 5, 0.0, False),
-        (1, 5, 0.0, True),
-    ],
-)
-def test_a_right_solution_passes_its_share_of_the_tests_rounded_up(passed, tests, share, right):
-    grid = [[True] * passed + [False] * (tests - passed), [True] * tests]
-    assert (0 in standing(grid, share).right) is right
-
-
-def test_the_solution_that_passes_most_comes_first():
-    assert standing([[True, True, False, True], [True] * 4, [True] * 4], 0.7).right == (1, 2, 0)
-    with pytest.raises(BadConfig, match="full table"):
-        standing([[True], [True, False]])
 
 
 # -- how strong tests are --------------------------------------------------------------
@@ -348,22 +319,7 @@ def test_responses_that_keep_to_their_checks_are_told_from_those_that_do_not(tmp
     assert pair.rejected[0].content == "Far too many words for this"
 
 
-def test_a_check_sees_the_response_alone_and_a_broken_one_says_no():
-    assert check_response("one two", SHORTER).passed
-    assert not check_response("one two three four five", SHORTER).passed
-    assert "failed" in check_response("x", "def check(response):\n    return 1 / 0\n").why
-    assert "'check' is not defined" in check_response("x", "def other(): ...").why
-
-
 # -- the rest -------------------------------------------------------------------------
-
-
-def test_parser_and_linter_speak_before_anything_is_run():
-    assert static_fault("def f(:", lint=False)
-    assert static_fault("def f():\n    return y\n", lint=False) == ""
-    assert "undefined name 'y'" in static_fault("def f():\n    return y\n", lint=True)
-    found = Runs(True, 1.0, True, SHORT).run(["def f():\n    return y\n"], ["assert f() == 1"])
-    assert found["told"] == ["line 2: undefined name 'y'"]
 
 
 @pytest.mark.parametrize(
