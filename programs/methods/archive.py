@@ -21,7 +21,7 @@ from stillroom.signatures.operators import Answer, Classify, Compare, Crossover,
 from ._elites import Archive, Placed, binned, bleu, grown, targets
 from ._judged import told
 
-__all__ = ["METHOD", "Feature", "Params", "archive"]
+__all__ = ["METHOD", "Feature", "Params", "archive", "crossed", "measured"]
 
 CELL = "archive"
 
@@ -106,8 +106,8 @@ def flow(job: Job[Params]) -> Flow:
     params = job.params
     _check(params)
     seeds = [str(row["text"]) for row in job.source("seeds")]
-    drawn = _crossed if params.place == "measured" else _aimed
-    parts = _measured(job) if params.place == "measured" else _prescribed(job)
+    drawn = crossed if params.place == "measured" else _aimed
+    parts = measured(job) if params.place == "measured" else _prescribed(job)
 
     def draw(cell: str, slot: int, pool: Sequence[EmittedRow]) -> Wanted:
         def fields(slot: int, attempt: int) -> Mapping[str, Any]:
@@ -142,7 +142,7 @@ def _check(params: Params) -> None:
 # -- features that are measured (QDAIF) --------------------------------------------------
 
 
-def _crossed(job: Job[Params], found: Archive, seeds: Sequence[str], slot: int, attempt: int) -> dict[str, Any]:
+def crossed(job: Job[Params], found: Archive, seeds: Sequence[str], slot: int, attempt: int) -> dict[str, Any]:
     """An elite drawn evenly with those nearest to it, as examples; seeds where there are too few."""
     params, rng = job.params, job.rng("parents", slot, attempt)
     near = found.near(rng.choice(sorted(found.elites)), params.examples, rng) if found.elites else []
@@ -153,7 +153,8 @@ def _crossed(job: Job[Params], found: Archive, seeds: Sequence[str], slot: int, 
     return {"examples": parents, "parents": parents, "kind": params.kind, "rival": "", "won": False}
 
 
-def _measured(job: Job[Params]) -> list[Part]:
+def measured(job: Job[Params]) -> list[Part]:
+    """Write a text and find out its fitness and its cell; the last part is the gate of the archive."""
     params = job.params
     parts: list[Part] = [
         job.ask("cross"),
