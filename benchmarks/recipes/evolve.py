@@ -8,7 +8,7 @@ from benchmarks._result import Goal
 from stillroom.evals.copies.duplicates import rouge_l
 from stillroom.evals.copies.novelty import rouge_words
 from stillroom.programs.flow import Flow, Quotas, Wanted, run_flow
-from stillroom.programs.methods._operations import TABLES
+from stillroom.programs.methods.evolve import TABLES
 from stillroom.programs.published import prepare, sample
 from stillroom.signatures import read_rows
 

@@ -21,6 +21,7 @@ from stillroom.programs.flow import Ask, At, Do, Flow, Part, Split, State, Wante
 from stillroom.programs.plan import Decoding, Demo
 from stillroom.programs.published import Call, Emit, Given, Growing, Job, Method, Rule
 from stillroom.programs.published.filters import RougeNovelty, banned, first_character, sized
+from stillroom.programs.published.shares import spread
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import (
     Answer,
@@ -138,14 +139,12 @@ TOGETHER = 8
 
 
 def quotas(job: Job[Params], seeds: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Tasks wanted of each stratum: equal shares, the first ones larger by one where they do not go in whole."""
+    """Tasks wanted of each stratum: equal shares."""
     if not job.params.stratify:
         return {"tasks": job.rows}
     if any(job.params.stratify not in row for row in seeds):
         raise BadConfig(f"every seed of {job.preset.name} needs a {job.params.stratify!r}")
-    names = sorted({str(row[job.params.stratify]) for row in seeds})
-    share, rest = divmod(job.rows, len(names))
-    return {name: share + (place < rest) for place, name in enumerate(names)}
+    return spread(job.rows, dict.fromkeys(sorted({str(row[job.params.stratify]) for row in seeds}), 1))
 
 
 def fixed(rows: Sequence[Any], size: int, turn: int, sets: int) -> list[Any]:

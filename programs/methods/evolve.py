@@ -24,7 +24,7 @@ from stillroom.values import digest
 
 from ._operations import TABLES
 
-__all__ = ["METHOD", "Params", "empty", "equal", "leaks", "refused"]
+__all__ = ["METHOD", "TABLES", "Params", "empty", "equal", "leaks", "refused"]
 
 CELL = "children"
 LEAKED = (

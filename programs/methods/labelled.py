@@ -27,6 +27,7 @@ from stillroom.programs.judges import agreement
 from stillroom.programs.plan import Decoding, Plan
 from stillroom.programs.published import Call, Emit, Given, Job, Method
 from stillroom.programs.published.filters import Apart
+from stillroom.programs.published.shares import spread
 from stillroom.programs.recipes import STYLES, labelled
 from stillroom.programs.write import length, shows_demos
 from stillroom.signatures import DataWarning, Example, Task
@@ -104,8 +105,7 @@ def quotas(job: Job[Params], labels: Sequence[str]) -> dict[str, int]:
     """
     named = dict(job.params.quotas)
     if not named:
-        share, rest = divmod(job.rows, len(labels))
-        return {label: share + (place < rest) for place, label in enumerate(labels)}
+        return spread(job.rows, dict.fromkeys(labels, 1))
     unknown = sorted(set(named) - set(labels))
     if unknown or sum(named.values()) != job.rows:
         raise BadConfig(

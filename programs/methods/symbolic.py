@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from stillroom.programs.flow import Do, Flow, State
 from stillroom.programs.published import Emit, Job, Method
+from stillroom.programs.published.shares import spread
 from stillroom.programs.symbolic import SIZES, VERSION, symbolic_flow
 
 __all__ = ["METHOD", "Params", "spread"]
@@ -27,20 +28,6 @@ class Params:
 
     cells: Mapping[str, int] = field(default_factory=lambda: dict(SIZES))
     attempts: int = 6
-
-
-def spread(rows: int, cells: Mapping[str, int]) -> dict[str, int]:
-    """Whole rows for each cell in proportion, `rows` in all: the largest remainders are rounded up.
-
-    >>> spread(5, {"horn/3": 60, "linear/1": 80, "geometry/2": 60})
-    {'horn/3': 2, 'linear/1': 2, 'geometry/2': 1}
-    """
-    total = sum(cells.values()) or 1
-    exact = {cell: rows * share / total for cell, share in cells.items()}
-    counts = {cell: int(share) for cell, share in exact.items()}
-    for cell in sorted(cells, key=lambda cell: counts[cell] - exact[cell])[: rows - sum(counts.values())]:
-        counts[cell] += 1
-    return {cell: count for cell, count in counts.items() if count}
 
 
 def flow(job: Job[Params]) -> Flow:

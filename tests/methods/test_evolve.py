@@ -9,7 +9,7 @@ import pytest
 from recipe_world import World, stopped, values
 
 from stillroom.errors import BadConfig
-from stillroom.programs.methods._operations import TABLES
+from stillroom.programs.methods.evolve import TABLES
 from stillroom.programs.methods.evolve import METHOD, empty, equal, leaks, refused
 from stillroom.programs.published import presets, records
 
