@@ -134,18 +134,18 @@ TABLE = {
     "rest-em-math": (3, "base", "last", {"teacher"}, False),
     "rest-em-code": (3, "base", "last", {"teacher"}, False),
     "steerlm": (1, "previous", "last", {"student"}, False),
-    "llama3-execution": (6, "previous", "last", {"teacher"}, False),
+    "llama3-execution-feedback": (6, "previous", "last", {"teacher"}, False),
 }
 
 
 @pytest.mark.acceptance("2.21 D1")
-@pytest.mark.parametrize("name", sorted(name for name in presets() if preset(name).rounds is not None))
+@pytest.mark.parametrize("name", sorted(TABLE))
 def test_presets_are_iterated_as_published(name):
     """Every preset that has rounds is in the table, with its settings; its roles are asked, and its judge is who should be."""
-    shown = preset(name)
-    assert shown.rounds is not None
-    wanted = TABLE[name]
+    assert {each for each in presets() if preset(each).rounds is not None} == set(TABLE)
+    shown, wanted = preset(name), TABLE[name]
     found = shown.rounds
+    assert found is not None
     assert (found.rounds, found.restart, found.data, set(found.refresh), bool(found.seeds)) == wanted
     method = shown.load()
     asked = {shown.call(call).role for call in method.calls} | {*shown.params.get("sources", ())}
