@@ -173,8 +173,8 @@ class Novelty:
         """Fail texts that match a row that passed before, or a row before them in the batch."""
         verdicts: list[Verdict] = []
         here = self._make()
-        for candidate in batch:
-            match = self._pool.find(candidate.text) or here.find(candidate.text)
+        for candidate, known in zip(batch, self._pool.find_many([each.text for each in batch]), strict=True):
+            match = known or here.find(candidate.text)
             if match is None:
                 here.add(candidate.place, candidate.text)
             verdicts.append(

@@ -16,20 +16,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from zlib import crc32
 
-from rapidfuzz import process
-from rapidfuzz.distance import Indel, Levenshtein
+from rapidfuzz.distance import Indel
 
 from stillroom.errors import BadConfig
+
+from .closest import ClosestWords
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Embeds", "Exact", "Match", "NearDuplicates", "WordIndex", "folded", "plain", "rouge_l", "words"]
+__all__ = ["Embeds", "Exact", "Match", "NearDuplicates", "folded", "plain", "rouge_l", "words"]
 
 _WORD = re.compile(r"[^\W_]+")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[.,:/-](?=\d)|(?<!\w)[-.](?=\d)")
 _MEANT = frozenset("#%&@*/\\")  # punctuation by Unicode's class, but part of names and amounts
-_UNKNOWN = "\x01"  # stands for every word that no indexed text has
 
 
 def folded(text: str) -> str:
@@ -100,69 +100,6 @@ def check_threshold(rule: str, least: float | None) -> None:
         raise BadConfig(f"{rule} must be in (0, 1] or None, got {least!r}")
 
 
-class WordIndex:
-    """Word lists by length, asked for the most similar one.
-
-    Each word becomes one character, so that rapidfuzz compares word lists at the
-    speed of strings. Lists whose length alone rules them out are never looked at.
-    """
-
-    def __init__(self) -> None:
-        self._letters: dict[str, str] = {}
-        self._by_length: dict[int, tuple[list[int], list[str]]] = {}
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def add(self, text: Sequence[str]) -> None:
-        """Append a word list; its position is the number of those before it."""
-        for word in text:
-            if word not in self._letters:
-                code = len(self._letters) + 2
-                self._letters[word] = chr(code if code < 0xD800 else code + 0x800)  # step over the surrogates
-        positions, lists = self._by_length.setdefault(len(text), ([], []))
-        positions.append(self._size)
-        lists.append(self._encode(text))
-        self._size += 1
-
-    def best(self, text: Sequence[str], least: float) -> tuple[int, float] | None:
-        """Find position and ROUGE-L F1 of the most similar list, at least `least`; the first of equals."""
-        if not text:
-            return None
-        found: tuple[int, float] | None = None
-        query = self._encode(text)
-        # 2 min(m, n) / (m + n) >= least bounds the lengths worth comparing
-        low, high = (
-            math.ceil(len(text) * least / (2 - least) - 1e-9),
-            math.floor(len(text) * (2 - least) / least + 1e-9),
-        )
-        for positions, lists in self._lengths(max(low, 1), high):
-            hit = process.extractOne(
-                query, lists, scorer=Indel.normalized_similarity, score_cutoff=least, processor=None
-            )
-            if hit is None:
-                continue
-            at, similarity = positions[hit[2]], float(hit[1])
-            if found is None or (-similarity, at) < (-found[1], found[0]):
-                found = (at, similarity)
-        return found
-
-    def one_apart(self, text: Sequence[str]) -> int | None:
-        """Find the position of the first list from which `text` differs in at most one word."""
-        query, found = self._encode(text), []
-        for positions, lists in self._lengths(len(text) - 1, len(text) + 1):
-            hits = process.extract_iter(query, lists, scorer=Levenshtein.distance, score_cutoff=1, processor=None)
-            found += [positions[at] for _, _, at in hits][:1]
-        return min(found, default=None)
-
-    def _encode(self, text: Sequence[str]) -> str:
-        return "".join(self._letters.get(word, _UNKNOWN) for word in text)
-
-    def _lengths(self, low: int, high: int) -> Iterator[tuple[list[int], list[str]]]:
-        return (self._by_length[n] for n in sorted(self._by_length) if low <= n <= high)
-
-
 class ShingleIndex:
     """Character-shingle sets, asked for the first one over a Jaccard threshold.
 
@@ -219,6 +156,10 @@ class Exact:
         other = self._kept.get(folded(text))
         return None if other is None else Match(other, 1.0, "exact")
 
+    def find_many(self, texts: Sequence[str]) -> list[Match | None]:
+        """Find for each of `texts` the kept text that it copies, or None."""
+        return [self.find(text) for text in texts]
+
     def add(self, id: str, text: str) -> None:
         """Keep `text` under `id`; the first of equal texts stays."""
         self._kept.setdefault(folded(text), id)
@@ -263,7 +204,7 @@ class NearDuplicates:
         self.name = f"near(rouge={rouge}, shingle={shingle}@{short_words}, cosine={cosine if self._embedder else None})"
         self._ids: list[str] = []
         self._exact: dict[str, int] = {}
-        self._words = WordIndex()
+        self._words = None if rouge is None else ClosestWords(rouge)
         self._short = ShingleIndex(shingle) if shingle is not None else None
         self._vectors: np.ndarray | None = None
 
@@ -272,13 +213,14 @@ class NearDuplicates:
 
     def find(self, text: str) -> Match | None:
         """Find the kept text that `text` nearly copies, or None."""
-        key = folded(text)
-        if key in self._exact:
-            return Match(self._ids[self._exact[key]], 1.0, "exact")
-        for rule, hit in self._near(text, key, _WORD.findall(key)):
-            if hit is not None:
-                return Match(self._ids[hit[0]], hit[1], rule)
-        return None
+        return self.find_many([text])[0]
+
+    def find_many(self, texts: Sequence[str]) -> list[Match | None]:
+        """Find for each of `texts` the kept text that it nearly copies, or None; in less time than one by one."""
+        keys = [folded(text) for text in texts]
+        splits = [_WORD.findall(key) for key in keys]
+        closest = [None] * len(texts) if self._words is None else self._words.best(splits)
+        return [self._match(*each) for each in zip(texts, keys, splits, closest, strict=True)]
 
     def add(self, id: str, text: str) -> None:
         """Keep `text` under `id`. Does not ask whether it is a copy."""
@@ -286,17 +228,27 @@ class NearDuplicates:
         split = _WORD.findall(key)
         self._ids.append(id)
         self._exact.setdefault(key, at)
-        self._words.add(split)
+        if self._words is not None:
+            self._words.add(split)
         if self._short is not None and len(split) <= self._short_words:
             self._short.add(at, key)
         if self._embedder is not None:
             self._keep_vector(at, self._embedder.embed([text])[0])
 
-    def _near(self, text: str, key: str, split: list[str]) -> Iterator[tuple[str, tuple[int, float] | None]]:
-        if self._rouge is not None:
-            hit = self._words.best(split, self._rouge)
+    def _match(self, text: str, key: str, split: list[str], closest: tuple[int, float] | None) -> Match | None:
+        if key in self._exact:
+            return Match(self._ids[self._exact[key]], 1.0, "exact")
+        for rule, hit in self._near(text, key, split, closest):
+            if hit is not None:
+                return Match(self._ids[hit[0]], hit[1], rule)
+        return None
+
+    def _near(
+        self, text: str, key: str, split: list[str], closest: tuple[int, float] | None
+    ) -> Iterator[tuple[str, tuple[int, float] | None]]:
+        if self._rouge is not None and closest is not None:
             # above, not at: Self-Instruct keeps a text at exactly 0.7
-            yield "rouge_l", hit if hit is not None and (hit[1] > self._rouge + 1e-9 or hit[1] == 1.0) else None
+            yield "rouge_l", closest if closest[1] > self._rouge + 1e-9 or closest[1] == 1.0 else None
         if self._short is not None and len(split) <= self._short_words:
             yield "shingles", self._short.best(key)
         if self._embedder is not None and self._cosine is not None and self._vectors is not None:

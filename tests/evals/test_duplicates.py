@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from stillroom.errors import BadConfig
-from stillroom.evals.copies.duplicates import Exact, NearDuplicates, WordIndex, folded, plain, rouge_l, words
+from stillroom.evals.copies.closest import ClosestWords, WordIndex
+from stillroom.evals.copies.duplicates import Exact, NearDuplicates, folded, plain, rouge_l, words
 
 few_words = some.lists(some.sampled_from(["my", "card", "was", "lost", "in", "the", "old", "town"]), max_size=12)
 
@@ -52,23 +53,40 @@ def test_the_index_finds_what_comparing_with_all_finds(pool, text, least):
         assert found is None
 
 
-@given(some.lists(few_words, max_size=20), few_words)
-def test_one_apart_is_levenshtein_of_words(pool, text):
-    """At most one word added, dropped or changed; the first such text."""
-    index = WordIndex()
-    for each in pool:
-        index.add(each)
-    close = [i for i, each in enumerate(pool) if _one_apart(each, text)]
-    assert index.one_apart(text) == (close[0] if close else None)
+@given(
+    some.lists(few_words, max_size=30),
+    some.lists(few_words, min_size=1, max_size=6),
+    some.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]),
+    some.integers(1, 40),
+)
+def test_what_is_kept_in_an_index_is_found_as_if_each_were_looked_at(pool, texts, least, latest):
+    """The same list, by position, with the same F1 to the last bit, wherever the latest end and the index begins."""
+    each, indexed = WordIndex(), ClosestWords(least, latest=latest)
+    for text in pool:
+        each.add(text)
+        indexed.add(text)
+    wanted = [each.best(text, least) for text in texts]
+    assert indexed.best(texts) == wanted
+    assert [indexed.best([text])[0] for text in texts] == wanted
 
 
-def _one_apart(left: list[str], right: list[str]) -> bool:
-    if left == right:
-        return True
-    if len(left) == len(right):
-        return sum(a != b for a, b in zip(left, right, strict=True)) == 1
-    longer, shorter = sorted((left, right), key=len, reverse=True)
-    return any(longer[:i] + longer[i + 1 :] == shorter for i in range(len(longer)))
+def test_many_at_once_are_found_as_one_by_one():
+    """Each with the same match, by the same rule, in a pool that is mostly in its index."""
+    rng = random.Random(2)
+    vocabulary = [f"understanding{i}" for i in range(60)]
+    texts = [" ".join(rng.choices(vocabulary, k=rng.randint(1, 14))) for _ in range(1500)]
+    pool = NearDuplicates(0.5)
+    for i, text in enumerate(texts):
+        pool.add(str(i), text)
+    asked = [
+        *texts[:20],
+        *(f"{text}s" for text in texts[:400]),
+        *(" ".join(rng.choices(vocabulary, k=12)) for _ in range(50)),
+    ]
+    found = pool.find_many(asked)
+    assert found == [pool.find(text) for text in asked]
+    assert {match.rule for match in found if match} == {"exact", "rouge_l", "shingles"}
+    assert None in found
 
 
 @given(some.text())
