@@ -54,7 +54,7 @@ def settled(p_ab: float, p_ba: float) -> float:
     >>> settled(0.9, 0.1)
     0.5
     """
-    return (p_ab + p_ba) / 2
+    return round((p_ab + p_ba) / 2, 12)  # what exp and log leave behind that is no preference
 
 
 def swap_consistent(p_ab: float, p_ba: float) -> bool:
