@@ -431,4 +431,4 @@ def test_no_answers_and_no_trust_are_fine_but_a_problem_is_needed():
 def _sample() -> list[str]:
     from stillroom.programs.published import sample
 
-    return sample("problems.jsonl").read_text(encoding="utf-8").splitlines()
+    return sample("sums.jsonl").read_text(encoding="utf-8").splitlines()
