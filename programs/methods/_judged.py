@@ -12,20 +12,15 @@ from statistics import fmean
 from typing import Any
 
 from stillroom.evals.verifiers import symbolic
-from stillroom.programs.flow import At, Do, Part, State
-from stillroom.programs.published import Job, Rule
-from stillroom.rows import By, Status
+from stillroom.programs.flow import Do, Part, State
+from stillroom.programs.published import Job
+from stillroom.programs.published.rule import told
 
 from ._orders import agreed, flagged, permutation, points
 
-__all__ = ["judged", "told"]
+__all__ = ["judged"]
 
 _ADDS = ("scored", "critiques", "consistency", "broken")
-
-
-def told(name: str, field: str, by: By = "form", on_fail: Status = "rejected") -> At:
-    """A gate that stops rows of which a step has said why not, in a field of its own; "" lets pass."""
-    return At(Rule(name, lambda row: row[field], by, on_fail), (field,))
 
 
 _WHOLE = told("scores are whole", "broken")

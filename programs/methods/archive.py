@@ -15,11 +15,11 @@ from stillroom.errors import BadConfig
 from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Growing, Job, Method
+from stillroom.programs.published.rule import told
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import Answer, Classify, Compare, Crossover, Evolve, YesNo
 
 from ._elites import Archive, Placed, binned, bleu, grown, targets
-from ._judged import told
 
 __all__ = ["METHOD", "Feature", "Params", "archive", "crossed", "measured"]
 

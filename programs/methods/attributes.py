@@ -17,11 +17,10 @@ from stillroom.programs.flow import Do, Flow, Part, State
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method
 from stillroom.programs.published.listed import Listed
+from stillroom.programs.published.rule import told
 from stillroom.signatures.operators import Answer, Attributes
 from stillroom.signatures.records import attribute_text
 from stillroom.values import canonical, digest
-
-from ._judged import told
 
 __all__ = ["METHOD", "NAMES", "Params", "best_seen", "read_attributes"]
 

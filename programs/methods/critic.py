@@ -17,6 +17,7 @@ from stillroom.programs.published import Call, Emit, Given, Job, Method
 from stillroom.programs.published.caps import Share
 from stillroom.programs.published.filters import RougeNovelty
 from stillroom.programs.published.listed import Listed
+from stillroom.programs.published.rule import told
 from stillroom.signatures.operators import (
     Answer,
     Assess,
@@ -32,7 +33,6 @@ from stillroom.signatures.operators import (
 from stillroom.values import digest
 
 from ._critiques import ERRORS, agrees, even, result
-from ._judged import told
 from ._orders import agreed
 
 __all__ = ["METHOD", "Params"]

@@ -17,11 +17,12 @@ from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method
 from stillroom.programs.published.caps import Share
 from stillroom.programs.published.listed import Listed
+from stillroom.programs.published.rule import told
 from stillroom.rows import By
 from stillroom.signatures.operators import Answer, Compare, Judge, Rank, Rate
 from stillroom.values import digest
 
-from ._judged import judged, told
+from ._judged import judged
 from ._orders import Reducer, longer_side, pairs, ranked
 
 __all__ = ["GOLD", "METHOD", "Params", "drawn"]

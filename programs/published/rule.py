@@ -1,4 +1,4 @@
-"""A rule as a gate: a plain function of a row's fields that says why not."""
+"""A rule as a gate: a plain function of a row's fields that says why not; or what a step has said of the row already."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from stillroom.evals import Verdict
 from stillroom.evals.gates import Candidate
+from stillroom.programs.flow import At
 from stillroom.rows import By, Status
 
-__all__ = ["Rule"]
+__all__ = ["Rule", "told"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,8 @@ class Rule:
 
     def keep(self, passed: Sequence[Candidate]) -> None:
         """Nothing to learn."""
+
+
+def told(name: str, field: str, by: By = "form", on_fail: Status = "rejected") -> At:
+    """A gate that stops rows of which a step has said why not, in a field of its own; "" lets pass."""
+    return At(Rule(name, lambda row: row[field], by, on_fail), (field,))
