@@ -34,7 +34,7 @@ def there_and_back(models: Models, name: str = "qwen") -> Measured:
     with models.session(name, folder="cut") as session:
         job = prepare(NAME, {"teacher": session.engine}, given=given, rows=PROGRAMS)
         flow = job.method.flow(job)
-        asked = flow.names[flow.names.index("write from description") : flow.names.index(LAST) + 1]
+        asked = ["run source", *flow.names[flow.names.index("write from description") : flow.names.index(LAST) + 1]]
         parts = tuple(part for part, each in zip(flow.parts, flow.names, strict=True) if each in asked)
         wanted = [_cut(each, docs) for each in islice(flow.source.wanted("rows"), PROGRAMS)]
         cut = run_flow(Flow("cut", Once(lambda: wanted, PROGRAMS), parts, recipe=f"{job.digest} cut"), session)

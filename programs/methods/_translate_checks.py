@@ -51,34 +51,47 @@ class Reproduction:
     inputs: int
     seconds: float
 
-    def __call__(self, row: Mapping[str, Any], code: str, language: str) -> dict[str, Any]:
-        """Run both.
+    def source(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the function that is given.
 
         Returns:
-            `checked`, the number of inputs compared; `unchecked`, why none could be; `broken`, why the other program
-            is none; `differs`, for which input it gives something else. Each reason is "" where there is none.
+            `names` of its parameters, `tried`, the inputs that it takes, and `wanted`, what it gives for them; or
+            `unchecked`, why it says nothing about any translation, "" otherwise.
         """
-        found = {"checked": 0, "unchecked": "", "broken": "", "differs": ""}
-        limits = Limits(seconds=self.seconds, cpu_seconds=self.seconds)
+        nothing: dict[str, Any] = {"names": [], "tried": [], "wanted": [], "unchecked": ""}
         try:
             entry = row["entry"] or _first(row["text"])
             names = list(parameters(row["text"], entry))
             rng = random.Random(digest(row["seed"]))
             inputs = [list(each) for each in row["inputs"]] or arguments(row["text"], entry, self.inputs, rng)
         except ValueError as error:
-            return {**found, "unchecked": str(error)}
-        right = outputs(row["text"], entry, inputs, limits=limits)
+            return {**nothing, "unchecked": str(error)}
+        right = outputs(row["text"], entry, inputs, limits=self.limits)
         # what the source itself refuses says nothing of a translation
         known = [at for at in range(len(right.values)) if at not in right.errors]
-        inputs, wanted = [inputs[at] for at in known], [right.values[at] for at in known]
-        if right.fault or not inputs:
-            return {**found, "unchecked": right.fault or "the source fails on every input"}
+        wanted = [right.values[at] for at in known]
+        if right.fault or not known:
+            return {**nothing, "unchecked": right.fault or "the source fails on every input"}
         if len({digest(each) for each in wanted}) == 1:
-            return {**found, "unchecked": f"the source gives the same for all of {len(wanted)} inputs"}
-        got = outputs(code, entry, inputs, language=language, names=names, like=wanted, limits=limits)
-        if got.fault:
-            return {**found, "broken": got.fault}
-        return {**found, "checked": len(inputs), "differs": difference(inputs, wanted, got)}
+            return {**nothing, "unchecked": f"the source gives the same for all of {len(known)} inputs"}
+        return {"names": names, "tried": [inputs[at] for at in known], "wanted": wanted, "unchecked": ""}
+
+    def other(self, row: Mapping[str, Any], code: str, language: str) -> dict[str, Any]:
+        """Run another program on the inputs that `source` found.
+
+        Returns:
+            `checked`, the number of inputs compared; `broken`, why the program is none; `differs`, for which input it
+            gives something else. Each reason is "" where there is none.
+        """
+        entry, wanted = row["entry"] or _first(row["text"]), row["wanted"]
+        got = outputs(code, entry, row["tried"], language=language, names=row["names"], like=wanted, limits=self.limits)
+        differs = "" if got.fault else difference(row["tried"], wanted, got)
+        return {"checked": 0 if got.fault else len(wanted), "broken": got.fault, "differs": differs}
+
+    @property
+    def limits(self) -> Limits:
+        """Of all calls of one program."""
+        return Limits(seconds=self.seconds, cpu_seconds=self.seconds)
 
 
 def _first(code: str) -> str:

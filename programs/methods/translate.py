@@ -9,7 +9,7 @@ direction is given only where a run has shown that both say the same, and is tag
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -71,6 +71,9 @@ def flow(job: Job[Params]) -> Flow:
     """Translate, check, and put the human side last."""
     params = job.params
     _check(params)
+    source, _ = _SOURCES[params.kind]
+    if next(iter(job.stream(source)), None) is None:
+        raise BadConfig(f"{job.preset.name} needs rows called {source!r} ({METHOD.given[source].about}), got none")
     parts = {
         "program": _program, "description": _description, "prose": _prose, "reasoning": _reasoning, "answer": _answer
     }[params.kind](job)  # fmt: skip
@@ -84,9 +87,10 @@ def _check(params: Params) -> None:
             f"least must be in 1..5, inputs and samples >= 1, got {params.least}, {params.inputs}, {params.samples}"
         )
     if params.kind == "program":
-        unknown = sorted(set(params.languages) - (LANGUAGES.keys() - {"python"}))
+        rare = [each for each in LANGUAGES if each != "python"]
+        unknown = sorted(set(params.languages) - set(rare))
         if unknown or not params.languages:
-            raise BadConfig(f"languages must be among tcl, sql, got {', '.join(unknown) or 'none'}")
+            raise BadConfig(f"languages must be among {', '.join(rare)}, got {', '.join(unknown) or 'none'}")
     if params.kind in ("program", "description"):
         for language in ("python", *(params.languages if params.kind == "program" else ())):
             usable(language)  # refused before anything is paid for
@@ -101,6 +105,28 @@ def _record(prompt: str, completion: str) -> dict[str, str]:
 # -- programs ------------------------------------------------------------------------
 
 
+def _runs(run: Reproduction) -> list[Part]:
+    """The source is run before anything is asked: one that tells nothing is left to a person."""
+    return [
+        Do(
+            "run source",
+            run.source,
+            reads=("text", "entry", "inputs", "seed"),
+            adds=("names", "tried", "wanted", "unchecked"),
+            beside=True,
+        ),
+        At(Rule("source runs", lambda row: row["unchecked"], "verifier", "audit"), ("unchecked",)),
+    ]
+
+
+def _reproduces(work: Callable[[State], Mapping[str, Any]]) -> list[Part]:
+    return [
+        Do("run", work, adds=("translation", "checked", "broken", "differs"), beside=True),
+        At(Rule("parses and compiles", lambda row: row["broken"], "verifier"), ("broken",)),
+        At(Rule("reproduces the outputs", lambda row: row["differs"], "verifier"), ("differs",)),
+    ]
+
+
 def _program(job: Job[Params]) -> list[Part]:
     params = job.params
     run = Reproduction(params.inputs, params.seconds)
@@ -108,7 +134,7 @@ def _program(job: Job[Params]) -> list[Part]:
     def work(row: State) -> Mapping[str, Any]:
         language = row["language"]
         code = extract_code(row["translation"], language)
-        return {"translation": code, **run(row, code, language)}
+        return {"translation": code, **run.other(row, code, language)}
 
     def direct(row: State) -> Mapping[str, Any]:
         other = LANGUAGES[row["language"]]
@@ -118,9 +144,9 @@ def _program(job: Job[Params]) -> list[Part]:
         return _directed(params, human, forward)
 
     return [
+        *_runs(run),
         job.ask("translate"),
-        Do("run", work, adds=("translation", "checked", "unchecked", "broken", "differs"), beside=True),
-        *_gates(),
+        *_reproduces(work),
         Do("direct", direct, adds=_DIRECTED),
     ]
 
@@ -136,21 +162,13 @@ def _directed(params: Params, human: dict[str, str], forward: dict[str, str]) ->
     return {**human, "records": records, "tags": tags, "direction": HUMAN}
 
 
-def _gates() -> list[Part]:
-    return [
-        At(Rule("source runs", lambda row: row["unchecked"], "verifier", "audit"), ("unchecked",)),
-        At(Rule("parses and compiles", lambda row: row["broken"], "verifier"), ("broken",)),
-        At(Rule("reproduces the outputs", lambda row: row["differs"], "verifier"), ("differs",)),
-    ]
-
-
 def _description(job: Job[Params]) -> list[Part]:
     params = job.params
     run = Reproduction(params.inputs, params.seconds)
 
     def work(row: State) -> Mapping[str, Any]:
         code = extract_code(row["rebuilt"][0]["code"], defines=row["entry"])
-        return {"translation": code, **run(row, code, "python")}
+        return {"translation": code, **run.other(row, code, "python")}
 
     def asked(row: State) -> Mapping[str, Any]:
         return {"instruction": f"Write the code that this describes.\n\n{row['doc']}", "rubric": RUBRIC}
@@ -161,17 +179,19 @@ def _description(job: Job[Params]) -> list[Part]:
         forward = _record(f"{params.machine}Describe what this code does.\n\n{ours}", row["doc"])
         return _directed(params, human, forward)
 
-    faithful = lambda row: "" if row["score"] >= params.least else f"{row['score']} of 5 points: {row['feedback']}"  # noqa: E731
+    def unfaithful(row: Mapping[str, Any]) -> str:
+        return "" if row["score"] >= params.least else f"{row['score']} of 5 points: {row['feedback']}"
+
     return [
+        *_runs(run),
         job.ask("describe", inputs={"code": "text"}),
         At(Whole(), ("doc",)),
         At(Rule("says it in words", quotes), ("text", "doc")),
         job.ask("write from description", into="rebuilt"),
-        Do("run", work, adds=("translation", "checked", "unchecked", "broken", "differs"), beside=True),
-        *_gates(),
+        *_reproduces(work),
         Do("ask", asked, reads=("doc",), adds=("instruction", "rubric")),
         job.ask("judge", inputs={"response": "translation", "reference": "text"}),
-        At(Rule(f"faithful >= {params.least}", faithful, "judge"), ("score", "feedback")),
+        At(Rule(f"faithful >= {params.least}", unfaithful, "judge"), ("score", "feedback")),
         Do("direct", direct, adds=_DIRECTED),
     ]
 
@@ -251,16 +271,26 @@ def _answer(job: Job[Params]) -> list[Part]:
 # -- what is drawn -------------------------------------------------------------------
 
 
+_SOURCES = {
+    "program": ("programs", "code"), "description": ("programs", "code"), "prose": ("texts", "text"),
+    "reasoning": ("problems", "problem"), "answer": ("prompts", "prompt"),
+}  # fmt: skip
+"""By kind: the rows that are needed, and the field that is translated."""
+
+
 def _wanted(job: Job[Params]) -> Iterator[Wanted]:
     params, slots = job.params, itertools.count()
     if params.kind == "answer":
         for row in job.stream("prompts"):
-            fields = {"prompt": row["prompt"], "target_language": row.get("language") or "", "system": "", "input": ""}
+            fields: dict[str, Any] = {
+                "prompt": row["prompt"],
+                "target_language": row.get("language") or "",
+                "system": "",
+                "input": "",
+            }
             yield made_from(next(slots), row, fields)
         return
-    source, field = {"prose": ("texts", "text"), "reasoning": ("problems", "problem")}.get(
-        params.kind, ("programs", "code")
-    )
+    source, field = _SOURCES[params.kind]
     for slot, row in enumerate(job.stream(source)):
         for language in params.languages or ("python",):
             fields = {"text": row[field], "kind": "code" if source == "programs" else "prose"}

@@ -58,7 +58,9 @@ def given(entry: str) -> dict[str, object]:
 
 
 def reproduced(entry: str, code: str, language: str = "python") -> dict[str, object]:
-    return Reproduction(40, 5.0)(given(entry), code, language)
+    run = Reproduction(40, 5.0)
+    found = run.source(given(entry))
+    return {"unchecked": found["unchecked"], **run.other({**given(entry), **found}, code, language)}
 
 
 # -- programs -----------------------------------------------------------------------------
@@ -160,6 +162,7 @@ def test_a_source_that_tells_nothing_is_left_to_a_person(tmp_path):
         "llama3-code-translation", tmp_path, rows=4, given={"programs": programs}, params={"languages": ["sql"]}
     )
     assert [(row.status, row.gate) for row in emitted.rejects] == [("audit", "source runs")] * 3
+    assert [inputs["text"] for _, inputs in here.asked] == [programs[3]["code"]]  # the others cost nothing
     (row,) = emitted.rows
     assert row.values["checked"] == 2
 
@@ -422,6 +425,14 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_asked(name, pa
     with pytest.raises(BadConfig):
         here.run(name, tmp_path, rows=1, params=params)
     assert here.asked == []
+
+
+def test_rows_of_the_right_source_are_needed(tmp_path):
+    from stillroom.engines.scripted import ScriptedEngine
+    from stillroom.programs.published import run_preset
+
+    with pytest.raises(BadConfig, match=r"llama3-code-translation needs rows called 'programs'"):
+        run_preset("llama3-code-translation", tmp_path, lm=ScriptedEngine({}), given={"texts": [{"text": "x"}]}, rows=1)
 
 
 def test_a_language_that_cannot_be_run_is_refused_before_anything_is_asked(tmp_path, monkeypatch):
