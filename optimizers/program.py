@@ -14,6 +14,7 @@ from stillroom.evals.gates import Gate, default, pins
 from stillroom.ledger import Budget
 from stillroom.licences import inherited
 from stillroom.programs import Emitted, Plan, Recipe, agreement, answer, emit_rows
+from stillroom.programs.agreed import agreed
 from stillroom.programs.answers import answer_many
 from stillroom.programs.emit import emission
 from stillroom.programs.export import save_emitted
@@ -114,7 +115,12 @@ class Program:
                 session.store.put_note("override", each.licence, asdict(each))
             remember(emission(self.task, self.plan, recipe, gates), session)
             emitted = emit_rows(self.task, self.plan, recipe, gates, session, retry=retry, on_progress=on_progress)
-            found = provenance(self.task, session.engine, gates, emitted, embedder=embedder, overrides=overrides)
+            chosen = self.plan.digest != self.baseline.digest
+            measured = [agreed(self.task, gate, session.store, chosen=chosen) for gate in gates]
+            worth = [each for each in measured if each is not None]
+            found = provenance(
+                self.task, session.engine, gates, emitted, embedder=embedder, overrides=overrides, agreed=worth
+            )
             session.store.put_note("provenance", recipe.digest, found.as_json())
             cost = compared(session.store, "emit", recipe.digest)
             if cost is not None:

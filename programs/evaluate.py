@@ -60,10 +60,7 @@ class Evaluator:
             EngineError: If a call failed for good; all other outcomes were recorded first.
             BudgetExceeded: If the budget ends before the examples do.
         """
-        keys = [
-            digest([plan.digest, example.id, digest(example.values), self.engine.model, self.metric_name])
-            for example in examples
-        ]
+        keys = self._keys(plan, examples)
 
         def answer(missing: Sequence[Example]) -> list[Outcome | EngineError]:
             inputs, seeds = [each.inputs for each in missing], [_seed(plan, each) for each in missing]
@@ -74,6 +71,17 @@ class Evaluator:
             ]
 
         return remembered(self.store, plan.digest, keys, examples, answer)
+
+    def known(self, plan: Plan, examples: Sequence[Example]) -> list[Outcome]:
+        """The outcomes that are on record, of those examples that have one. Asks nothing."""
+        found = map(self.store.find_eval, self._keys(plan, examples))
+        return [_recorded(each.id, one) for each, one in zip(examples, found, strict=True) if one is not None]
+
+    def _keys(self, plan: Plan, examples: Sequence[Example]) -> list[str]:
+        return [
+            digest([plan.digest, example.id, digest(example.values), self.engine.model, self.metric_name])
+            for example in examples
+        ]
 
     def _judge(self, example: Example, answer: Answer) -> Outcome:
         if answer.outputs is None:

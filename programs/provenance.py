@@ -19,6 +19,7 @@ from stillroom.release import Entry, Override, ledger
 from stillroom.rows import EmittedRow
 from stillroom.signatures import Task
 
+from .agreed import Agreed
 from .emit import Emitted
 
 __all__ = ["Copies", "Doubt", "Provenance", "Source", "provenance"]
@@ -70,6 +71,7 @@ class Provenance:
         doubtful: Gates that should not decide alone.
         policies: Name of each rule over the whole set to its verdict.
         diversity: The table behind the policy `diverse`, as plain JSON.
+        agreed: What judges were found to be worth beside people, in this run, by their gates.
         notes: What somebody could declare and nobody did.
     """
 
@@ -83,6 +85,7 @@ class Provenance:
     policies: Mapping[str, Verdict]
     diversity: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = field(default=())
+    agreed: tuple[Agreed, ...] = field(default=())
 
     @property
     def warnings(self) -> list[str]:
@@ -106,6 +109,7 @@ class Provenance:
             "involvement": None if self.involvement is None else asdict(self.involvement),
             "policies": policies,
             "diversity": self.diversity,
+            "agreed": [each.as_json() for each in self.agreed],
             "notes": list(self.notes),
             "warnings": self.warnings,
         }
@@ -119,6 +123,7 @@ def provenance(
     *,
     embedder: Embeds | None = None,
     overrides: Sequence[Override] = (),
+    agreed: Sequence[Agreed] = (),
 ) -> Provenance:
     """Look at an emission when it has ended. A broken policy is a verdict here, and never an error.
 
@@ -129,6 +134,7 @@ def provenance(
         emitted: Rows and rejects.
         embedder: For diversity; without one it stays unverified.
         overrides: Who answers for which licence.
+        agreed: What judges of the gates were found to be worth beside people.
     """
     rows = emitted.rows
     diversity, spread = _diversity(task, rows, embedder)
@@ -140,7 +146,7 @@ def provenance(
         overrides=tuple(overrides),
         involvement=involvement(rows, evaluated=people) if rows else None,
         copies=_copies(chain(rows, emitted.rejects)),
-        doubtful=tuple(_doubts(gates, emitted.rejects)),
+        doubtful=tuple(_doubts(gates, emitted.rejects, {each.gate: each.doubt for each in agreed})),
         policies={
             "accounted": accounted(_entered(emitted), chain(rows, emitted.rejects)),
             "verified": verified(rows, [gate.name for gate in gates]),
@@ -149,6 +155,7 @@ def provenance(
         },
         diversity=spread,
         notes=tuple(_undeclared(task, engine, next(iter(rows), None))),
+        agreed=tuple(agreed),
     )
 
 
@@ -183,9 +190,10 @@ def _copies(rows: Iterable[EmittedRow]) -> tuple[Copies, ...]:
     return tuple(Copies(source, rule, count, removed) for (removed, source, rule), count in ordered)
 
 
-def _doubts(gates: Sequence[Gate], rejects: Iterable[EmittedRow]) -> list[Doubt]:
+def _doubts(gates: Sequence[Gate], rejects: Iterable[EmittedRow], measured: Mapping[str, str]) -> list[Doubt]:
     waiting = Counter(row.gate for row in rejects if row.status == "audit")
-    return [Doubt(gate.name, doubt_of(gate), waiting[gate.name]) for gate in gates if doubt_of(gate)]
+    found = [(gate.name, doubt_of(gate) and measured.get(gate.name, doubt_of(gate))) for gate in gates]
+    return [Doubt(name, why, waiting[name]) for name, why in found if why]
 
 
 def _diversity(

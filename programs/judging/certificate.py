@@ -13,7 +13,7 @@ from stillroom.values import digest, pretty, write_atomic
 
 from .opinion import Judge
 
-__all__ = ["LEAST_KAPPA", "Certificate"]
+__all__ = ["LEAST_KAPPA", "Certificate", "weakness"]
 
 VERSION = 1
 LEAST_KAPPA = 0.4
@@ -66,11 +66,7 @@ class Certificate:
 
     def weakness(self, least: float = LEAST_KAPPA) -> str:
         """Say in what the judge is weak; "" where the lower end of its kappa reaches `least`."""
-        if self.kappa_low is None:
-            return "its kappa is undefined on these labels"
-        if self.kappa_low < least:
-            return f"its kappa with people may be as low as {self.kappa_low:.2f}, under {least:g}"
-        return ""
+        return weakness(self.agreement.get("kappa"), least)
 
     @property
     def digest(self) -> str:
@@ -141,3 +137,12 @@ class Certificate:
             raise BadConfig(f"a certificate file must exist, got {str(path)!r}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise BadConfig(f"{path} is not a certificate ({type(error).__name__}: {error})") from error
+
+
+def weakness(kappa: Mapping[str, float] | None, least: float = LEAST_KAPPA) -> str:
+    """Say in what a judge with this kappa is weak; "" where the lower end of its interval reaches `least`."""
+    if kappa is None:
+        return "its kappa is undefined on these labels"
+    if kappa["low"] < least:
+        return f"its kappa with people may be as low as {kappa['low']:.2f}, under {least:g}"
+    return ""
