@@ -16,7 +16,7 @@ from stillroom.evals.sandbox import Limits
 from stillroom.evals.verifiers.languages import detect
 from stillroom.values import digest
 
-__all__ = ["Reproduction", "mismatch", "named", "numbers_kept", "quotes", "scripts_of"]
+__all__ = ["Reproduction", "lopsided", "mismatch", "named", "numbers_kept", "quotes", "scripts_of"]
 
 _NAMES = {
     "ar": "Arabic", "bn": "Bengali", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "hi": "Hindi",
@@ -144,6 +144,12 @@ def mismatch(text: str, language: str = "", prompt: str = "") -> str:
     if language and prompt and detect(prompt) not in (None, language):
         return ""
     return "" if found.split("-")[0] == asked.split("-")[0] else f"it is written in {named(found)}, not {named(asked)}"
+
+
+def lopsided(text: str, other: str, ratio: float) -> str:
+    """Why two texts can hardly say the same: one is more than `ratio` times as long, in characters; or ""."""
+    short, long = sorted(len("".join(each.split())) for each in (text, other))
+    return f"one is {long} characters long, the other {short}" if long > ratio * short else ""
 
 
 def numbers_kept(source: str, translation: str) -> str:

@@ -22,7 +22,7 @@ from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from
 from stillroom.signatures.operators import Answer, Describe, FromDoc, Judge, Translate
 
-from ._translate_checks import Reproduction, mismatch, named, numbers_kept, quotes
+from ._translate_checks import Reproduction, lopsided, mismatch, named, numbers_kept, quotes
 
 __all__ = ["METHOD", "RUBRIC", "Params"]
 
@@ -48,6 +48,7 @@ class Params:
             "reasoning": problems and their solutions. "answer": nothing; prompts are answered in their own language.
         languages: Those wanted: of programs as in `stillroom.evals.outputs.LANGUAGES`, of prose by ISO 639-1 codes.
         inputs: For which both programs must give the same.
+        ratio: How many times as long a text may be as its translation, or the other way round, in characters.
         least: Points of 5 for faithfulness, of a description's code.
         both: Whether the direction with a model's completion is given too, where a run has shown it right.
         tag: Put in front of prompts that a model wrote.
@@ -59,6 +60,7 @@ class Params:
     kind: Literal["program", "description", "prose", "reasoning", "answer"] = "program"
     languages: tuple[str, ...] = ()
     inputs: int = 40
+    ratio: float = 3.0
     least: int = 4
     both: bool = False
     tag: str = ""
@@ -82,9 +84,10 @@ def flow(job: Job[Params]) -> Flow:
 
 
 def _check(params: Params) -> None:
-    if not 1 <= params.least <= 5 or params.inputs < 1 or params.samples < 1:
+    if not 1 <= params.least <= 5 or min(params.inputs, params.samples, params.ratio) < 1:
         raise BadConfig(
-            f"least must be in 1..5, inputs and samples >= 1, got {params.least}, {params.inputs}, {params.samples}"
+            "least must be in 1..5, inputs, samples and ratio >= 1, got "
+            f"{params.least}, {params.inputs}, {params.samples} and {params.ratio}"
         )
     if params.kind == "program":
         rare = [each for each in LANGUAGES if each != "python"]
@@ -206,6 +209,9 @@ def _prose(job: Job[Params]) -> list[Part]:
         human = _record(f"{params.tag}{row['translation']}", row["text"])
         return _directed(replace(params, both=False), human, human)
 
+    def even(row: Mapping[str, Any]) -> str:
+        return lopsided(row["text"], row["translation"], params.ratio)
+
     def why(row: Mapping[str, Any]) -> str:
         if row["translation"].strip().casefold() == row["text"].strip().casefold():
             return "the text was not translated"
@@ -214,6 +220,7 @@ def _prose(job: Job[Params]) -> list[Part]:
     return [
         job.ask("translate"),
         At(Whole(), ("translation",)),
+        At(Rule(f"length ratio <= {params.ratio:g}", even), ("text", "translation")),
         At(Rule("in the language asked for", why, "verifier"), ("text", "translation", "target_language")),
         Do("direct", direct, adds=_DIRECTED),
     ]

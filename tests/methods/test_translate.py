@@ -374,6 +374,23 @@ def test_a_translation_keeps_its_numbers(source, translation, kept):
     assert (numbers_kept(source, translation) == "") is kept
 
 
+@pytest.mark.parametrize(
+    ("translation", "gate"),
+    [
+        ("The last one", "length ratio <= 3"),
+        ("The ferryman waits until the last cyclist has tied up his bicycle, too.", ""),
+        ("The ferryman waits, " * 20, "length ratio <= 3"),
+        ("Le passeur attend que le dernier cycliste ait attaché son vélo.", "in the language asked for"),
+        ("der Fährmann wartet, bis auch der letzte Radfahrer sein Rad festgebunden hat.", "in the language asked for"),
+    ],
+)
+def test_a_source_side_that_is_no_translation_is_rejected(translation, gate, tmp_path):
+    here = World({"translate": lambda inputs: {"translation": translation}})
+    emitted = here.run("back-translation", tmp_path, rows=1, given={"texts": rows_of("sentences.jsonl")[:1]})
+    assert [row.gate for row in emitted.rejects] == ([gate] if gate else [])
+    assert len(emitted.rows) == (not gate)
+
+
 def test_translated_reasoning_that_loses_a_number_or_its_language_is_rejected(tmp_path):
     turn = iter(range(99))
 
