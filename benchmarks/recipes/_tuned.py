@@ -23,8 +23,8 @@ Row = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 def plan_of(shape: Shape, *, max_tokens: int) -> Plan:
-    """Ask for the one output as it is, greedily."""
-    return Plan(shape, "", shape.instruction, format="bare", decoding=Decoding(max_tokens=max_tokens))
+    """Ask for the one output as it is, greedily; of whichever model is put in."""
+    return Plan(shape, "local/smollm2-135m", shape.instruction, format="bare", decoding=Decoding(max_tokens=max_tokens))
 
 
 def tuned_and_not(

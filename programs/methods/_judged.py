@@ -6,6 +6,7 @@ and `consistency` (share of pairs of which both orders said the same; None where
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import combinations, permutations
 from statistics import fmean
@@ -17,6 +18,7 @@ from stillroom.programs.published import Job
 from stillroom.programs.published.rule import told
 
 from ._orders import agreed, flagged, permutation, points
+from .bootstrap import bounded
 
 __all__ = ["judged"]
 
@@ -71,11 +73,14 @@ def _listwise(job: Job[Any]) -> list[Part]:
 
         parts += [
             Do(f"shuffle {aspect}", shuffle, reads=("number", "answers"), adds=(order, shown)),
-            job.ask(
-                "rate",
-                f"rate {aspect}",
-                inputs={"instruction": "prompt", "responses": shown, "rubric": f"rubric {aspect}"},
-                into=rated,
+            bounded(
+                job.ask(
+                    "rate",
+                    f"rate {aspect}",
+                    inputs={"instruction": "prompt", "responses": shown, "rubric": f"rubric {aspect}"},
+                    into=rated,
+                ),
+                len(params.sources),
             ),
         ]
 
@@ -186,7 +191,10 @@ def _ranking(job: Job[Any]) -> list[Part]:
 
     return [
         Do("shuffle", shuffle, reads=("number", "answers"), adds=("order shown", "shown", "compared")),
-        job.ask("rank", inputs={"instruction": "prompt", "responses": "shown", "pairs": "compared"}, into="ranked"),
+        bounded(
+            job.ask("rank", inputs={"instruction": "prompt", "responses": "shown", "pairs": "compared"}, into="ranked"),
+            max(2, math.comb(len(job.params.sources), 2)),
+        ),
         Do("score", work, adds=_ADDS),
         _WHOLE,
     ]

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig, BadData
 from stillroom.programs.flow import Do, Flow, Part, State
-from stillroom.programs.plan import Decoding
+from stillroom.programs.plan import Decoding, Plan
 from stillroom.programs.published import Call, Emit, Given, Job, Method
 from stillroom.programs.published.listed import Listed
 from stillroom.programs.published.rule import told
@@ -117,11 +117,21 @@ def _rated(job: Job[Params], *, known: bool) -> list[Part]:
         kept = {name: said[name] for name in job.params.names if name in said}
         return {"attributes": kept, "broken": problem}
 
+    asked = job.ask("rate", into="rating", when=(lambda row: not row["given"]) if known else None)
     return [
-        job.ask("rate", into="rating", when=(lambda row: not row["given"]) if known else None),
+        replace(asked, plan=_declared(asked.plan, job.params)),
         Do("attributes", work, reads=("given", "rating"), adds=("attributes", "broken")),
         told("attributes on the scale", "broken"),
     ]
+
+
+def _declared(plan: Plan, params: Params) -> Plan:
+    """The plan with the attributes and their scale in its schema: a small model would go on naming others."""
+    number = {"type": "integer", "minimum": params.lowest, "maximum": params.highest}
+    named = dict.fromkeys(params.names, number)
+    schema = {"type": "object", "properties": named, "required": list(named), "additionalProperties": False}
+    outputs = tuple(replace(each, schema=schema) for each in plan.shape.outputs)
+    return replace(plan, shape=replace(plan.shape, outputs=outputs))
 
 
 def _fields(job: Job[Params]) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from typing import Any
 
 import pytest
 from recipe_world import World
 
+from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig, BadData
 from stillroom.programs.methods.attributes import NAMES, Params, best_seen, read_attributes
-from stillroom.programs.published import preset, records
+from stillroom.programs.published import preset, records, run_preset
 from stillroom.signatures.records import as_trl, attribute_text
 
 FOUND = dict(zip(NAMES, (3, 1, 4, 1, 5, 2, 6), strict=True))
@@ -106,11 +108,16 @@ def test_annotation_keeps_all_rows_and_what_people_said(tmp_path):
     "found", [{**FOUND, "wit": 1}, {"quality": 3}, {**FOUND, "humor": 12}, {**FOUND, "humor": -1}, {}]
 )
 def test_ratings_off_the_scale_are_refused(found, tmp_path):
-    """By form: they say nothing of the answer."""
-    made = world(found).run("steerlm", tmp_path, rows=2)
+    """What does not name each attribute with a number on the scale is no answer: asked for once more, then put aside."""
+
+    def answer(request: Any) -> str:
+        rating = any("names: " in (each.text or "") for each in request.messages)
+        return json.dumps({"attributes": found} if rating else {"response": "An answer."})
+
+    made = run_preset("steerlm", tmp_path, lm=ScriptedEngine(answer), samples=True, rows=2)
     assert len(made.rows) == 0
-    assert {row.gate for row in made.rejects} == {"attributes on the scale"}
-    assert {v["by"] for row in made.rejects for v in row.passport.verdicts} == {"form"}
+    assert {(row.status, row.gate) for row in made.rejects} == {("quarantined", "attributes on the scale")}
+    assert made.counts["reasked"] == len(made.rejects)
 
 
 @pytest.mark.parametrize("name", ["steerlm", "steerlm-annotate"])
