@@ -11,7 +11,7 @@ from benchmarks._result import Goal
 from stillroom.engines import Engine, Session
 from stillroom.evals.gates import Candidate
 from stillroom.programs.flow import Emitted, Flow, Part, Quotas, Wanted, run_flow
-from stillroom.programs.methods.bootstrap import bounded, form, source
+from stillroom.programs.methods.bootstrap import bounded, form, source, unlisted
 from stillroom.programs.published import Job, prepare
 
 from ._check import Check, Measured, Models
@@ -49,8 +49,8 @@ def tasks(models: Models) -> Measured:
         job = _job(session.engine)
         drawn = source(job)
         wanted = [drawn.draw("tasks", slot, ()) for slot in range(3)]
-        emitted = _run(job, session, wanted, [bounded(job.ask("propose"), job.params.ask)], ("tasks",))
-    proposed = [" ".join(task.split()) for row in emitted.rows for task in row.values["tasks"]]
+        emitted = _run(job, session, wanted, [job.ask("propose", trim=True)], ("tasks",))
+    proposed = [task for row in emitted.rows for task in unlisted(row.values["tasks"], job.params.ask)]
     passed = [task for task in proposed if all(_passes(rule, task) for rule in form(job.params, "instruction"))]
     share = len(passed) / len(proposed) if proposed else 0.0
     figures = {"calls": 3, "parsed_calls": len(emitted.rows), "tasks": len(proposed), "passed": len(passed), "examples": proposed[:5]}  # fmt: skip

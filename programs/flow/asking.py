@@ -61,7 +61,7 @@ class Reply:
 async def ask(
     engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int | None, *, reask: bool = True, trim: bool = False
 ) -> Reply:
-    """Ask `plan` about `inputs`; with `trim`, a list that was cut off is kept as far as its items are whole.
+    """Ask `plan` about `inputs`; with `trim`, an answer that was cut off is kept as far as its items or lines are whole.
 
     Raises:
         EngineError: If a call failed for good.
@@ -100,16 +100,19 @@ def _read(plan: Plan, response: Response) -> Reply:
 
 
 def _trimmed(plan: Plan, reply: Reply, text: str) -> Reply:
-    """The reply of a JSON answer that was cut off, up to the last item of its list that is whole; else as it is."""
-    end = "}" if re.search(r"\[\s*\{", text) else '"'
-    ends = [found.start() + 1 for found in re.finditer(rf"{end}\s*,", text)]
-    if plan.format != "json" or not ends:
+    """The reply of an answer that was cut off, up to the last item or line that is whole; else as it is."""
+    if plan.format == "json":
+        end = "}" if re.search(r"\[\s*\{", text) else '"'
+        ends = [found.start() + 1 for found in re.finditer(rf"{end}\s*,", text)]
+    else:
+        ends = [found.start() for found in re.finditer(r"\n", text.rstrip())]
+    if not ends:
         return reply
     try:
         outputs = FORMATS[plan.format].parse(plan.asked, text[: ends[-1]])
     except Unparsed:
         return reply
-    return replace(reply, outputs=outputs, fault="", malformed=False, finish="stop", repaired=True)
+    return replace(reply, outputs=outputs, fault="", malformed=False, finish="stop", repaired=plan.format == "json")
 
 
 def _fault(error: str, text: str, finish: str) -> tuple[str, bool]:

@@ -49,7 +49,7 @@ class Ask:
         vary: The plan for one row, of the same shape: with demos that suit it, say. Equal results should be one object.
         when: Whether to ask at all; where not, the fields are None. It waits for all steps before it.
         reask: Whether an answer that does not parse is asked for once more.
-        trim: Whether a JSON answer that was cut off is kept as far as the items of its list are whole.
+        trim: Whether an answer that was cut off is kept as far as the items of its list, or its lines, are whole.
         shares: A further field for the probability of each label, of a plan with one categorical output and one
             sample: from log-probabilities where the plan scores its labels, else 1 for the label that was written.
 

@@ -25,19 +25,20 @@ from stillroom.programs.published.shares import spread
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import (
     Answer,
+    ContinueTasks,
     MakeInstances,
     MakeLabelled,
     Paraphrase,
     ProposeExamples,
     ProposeInput,
-    ProposeTasks,
     YesNo,
 )
 from stillroom.values import digest
 
 from ._instances import contradiction, encoded, valid
+from ._shown import fixed, instruction, listed, shown, unlisted
 
-__all__ = ["BLACKLIST", "METHOD", "Params", "bounded", "form", "source"]
+__all__ = ["BLACKLIST", "METHOD", "Params", "bounded", "form", "source", "unlisted"]
 
 BLACKLIST = (
     "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to",
@@ -127,7 +128,7 @@ def source(job: Job[Params]) -> Growing:
         demos = [*map(show, chosen), *(show(row.values) for row in machine)]
         if not params.sets:
             rng.shuffle(demos)
-        fields = {"demos": demos, "n": params.ask, "domain": cell}
+        fields = {"demos": demos, "n": params.ask, "domain": cell, "listed": listed(demos, params.ask)}
         parents = (*map(digest, chosen), *(row.id for row in machine))
         return Wanted(cell, slot, fields, asked={"domain": cell} if params.stratify else {}, parents=parents)
 
@@ -145,25 +146,6 @@ def quotas(job: Job[Params], seeds: Sequence[Mapping[str, Any]]) -> dict[str, in
     if any(job.params.stratify not in row for row in seeds):
         raise BadConfig(f"every seed of {job.preset.name} needs a {job.params.stratify!r}")
     return spread(job.rows, dict.fromkeys(sorted({str(row[job.params.stratify]) for row in seeds}), 1))
-
-
-def fixed(rows: Sequence[Any], size: int, turn: int, sets: int) -> list[Any]:
-    """The set of a turn: rows stand in sets of `size` as they are given, and sets follow each other in turn."""
-    start = size * (turn % sets) % len(rows)
-    return [rows[(start + at) % len(rows)] for at in range(size)]
-
-
-def instruction(task: Mapping[str, Any]) -> str:
-    """A task as a prompt shows it: one line."""
-    return " ".join(str(task["instruction"]).split()).rstrip(":")
-
-
-def shown(task: Mapping[str, Any]) -> str:
-    """A task with its first example as a prompt shows it."""
-    first = (task.get("instances") or [{}])[0]
-    more = {name: task.get(name) or first.get(name) for name in ("input", "constraints", "output")}
-    lines = [f"{name.capitalize()}: {value}" for name, value in more.items() if value]
-    return "\n".join([instruction(task), *lines])
 
 
 def bounded(step: Ask, most: int) -> Ask:
@@ -205,13 +187,19 @@ def proposing(job: Job[Params]) -> list[Part]:
         return [bounded(job.ask("propose examples"), job.params.ask), Split("tasks", "tasks")]
 
     def folded(row: State) -> Mapping[str, Any]:
-        return {"instruction": " ".join(row["tasks"].split()), "input": "", "constraints": ""}
+        return {"instruction": " ".join(row["items"].split()), "input": "", "constraints": ""}
 
     adds = ("instruction", "input", "constraints")
     return [
-        bounded(job.ask("propose"), job.params.ask),
-        Split("tasks", "tasks"),
-        Do("instruction", folded, reads=("tasks",), adds=adds),
+        job.ask("propose", trim=True),
+        Do(
+            "read the list",
+            lambda row: {"items": unlisted(row["tasks"], job.params.ask)},
+            reads=("tasks",),
+            adds=("items",),
+        ),
+        Split("tasks", "items"),
+        Do("instruction", folded, reads=("items",), adds=adds),
     ]
 
 
@@ -381,14 +369,14 @@ METHOD = Method(
         )
     },
     calls={
-        "propose": Call(ProposeTasks, decoding=Decoding(temperature=0.7, top_p=0.5, max_tokens=1024)),
+        "propose": Call(ContinueTasks, decoding=Decoding(temperature=0.7, top_p=0.5, max_tokens=1024), format="bare"),
         "propose examples": Call(ProposeExamples, decoding=Decoding(temperature=1.0, max_tokens=3072)),
         "propose input": Call(ProposeInput, decoding=Decoding(temperature=1.0, top_p=0.99, max_tokens=512)),
         "classify": Call(YesNo, decoding=Decoding(max_tokens=8), scored=True),
         "label first": Call(MakeLabelled, decoding=Decoding(max_tokens=300)),
         "input first": Call(MakeInstances, decoding=Decoding(max_tokens=350)),
-        "answer": Call(Answer, decoding=Decoding(max_tokens=512)),
-        "paraphrase": Call(Paraphrase, decoding=Decoding(temperature=1.0, top_p=0.99, max_tokens=256)),
+        "answer": Call(Answer, decoding=Decoding(max_tokens=512), format="bare"),
+        "paraphrase": Call(Paraphrase, decoding=Decoding(temperature=1.0, top_p=0.99, max_tokens=256), format="bare"),
     },
     flow=flow,
     emits={"sft": Emit(field="records"), "label": Emit(field="labelled"), "text": Emit()},

@@ -246,7 +246,7 @@ METHOD = Method(
     },
     calls={
         "classify": Call(Classify, role="judge", decoding=Decoding(max_tokens=32)),
-        "answer": Call(Answer, decoding=Decoding(temperature=0.7, max_tokens=1024)),
+        "answer": Call(Answer, decoding=Decoding(temperature=0.7, max_tokens=1024), format="bare"),
     },
     flow=flow,
     emits={"sft": Emit(), "chat": Emit()},

@@ -71,6 +71,7 @@ class Job(Generic[P]):
             engine.model,
             asked.instruction or shape.instruction,
             tuple(demos),
+            format=asked.format,
             reasoning=asked.reasoning,
             decoding=asked.decoding,
         )

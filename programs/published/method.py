@@ -52,6 +52,8 @@ class Call:
         scored: Whether the one categorical output is scored by log-probability where the engine can.
         reasoning: Whether the model writes its reasoning first.
         instruction: In place of the signature's own.
+        format: How it is asked and read (`stillroom.signatures.FORMATS`): "bare" for one long text, which JSON makes
+            worse and small models cannot quote.
     """
 
     signature: type[dspy.Signature]
@@ -60,6 +62,7 @@ class Call:
     scored: bool = False
     reasoning: bool = False
     instruction: str = ""
+    format: str = "json"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .rounds import Rounds
 __all__ = ["Preset", "read_preset"]
 
 _DECODING = {each.name for each in fields(Decoding)}
-_CALL = {"role", "scored", "reasoning", "instruction"}
+_CALL = {"role", "scored", "reasoning", "instruction", "format"}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ __all__ = [
     "Compare",
     "Critique",
     "Discriminate",
+    "Intentions",
     "Judge",
     "Rank",
     "Rate",
@@ -84,6 +85,13 @@ class Classify(dspy.Signature):
     text: str = In()
     labels: list[str] = In()
     label: str = Out(desc="one of the labels, as it is written")
+
+
+class Intentions(dspy.Signature):
+    """Name every single thing that the instruction wants done, a few words each."""
+
+    instruction: str = In()
+    intentions: list[str] = Out(desc="one for each thing wanted; more for a harder instruction")
 
 
 class Attributes(dspy.Signature):

@@ -13,6 +13,7 @@ __all__ = [
     "AskAbout",
     "CallTools",
     "Compose",
+    "ContinueTasks",
     "Crossover",
     "ExtractQA",
     "InstructionFor",
@@ -73,6 +74,13 @@ class ProposeTasks(dspy.Signature):
     demos: list[str] = In(desc="tasks that are there already")
     n: int = In(desc="how many new tasks to write")
     tasks: Annotated[list[str], Field(max_length=20)] = Out(desc="one instruction each, in the imperative")
+
+
+class ContinueTasks(dspy.Signature):
+    """Come up with a series of tasks, each very different from those before it."""
+
+    listed: str = In(desc="the series so far, and which numbers to write next")
+    tasks: str = Out(desc="the next tasks, numbered, one a line, one instruction each")
 
 
 class ProposeExamples(dspy.Signature):
@@ -195,10 +203,13 @@ class MakeCase(dspy.Signature):
 
 
 class ToolQuery(dspy.Signature):
-    """Write what a user may ask that cannot be answered well without so many calls of the tools."""
+    """Write what a user may ask next that cannot be answered well without so many calls of the tools."""
 
     tools: str = In(desc="their JSON schemas")
     n_calls: int = In(desc="0: the tools are there, and not needed")
+    manner: str = In(desc="how the calls go together")
+    topic: str = In(desc="what it is about; may be empty")
+    conversation: str = In(desc="what was said before; may be empty")
     query: str = Out()
 
 

@@ -33,7 +33,7 @@ def world(tasks=None, instances=None) -> World:
     made = instances or (lambda task: [{"input": "", "output": f"Done: {task}"}])
     return World(
         {
-            "propose": lambda inputs: {"tasks": next(calls, [])},
+            "propose": lambda inputs: "\n".join(f"{at}. {task}" for at, task in enumerate(next(calls, []), start=9)) or "-",
             "propose examples": lambda inputs: {
                 "tasks": [
                     {"instruction": task, "input": "a thing", "output": f"Done: {task}"} for task in next(calls, [])
@@ -47,10 +47,15 @@ def world(tasks=None, instances=None) -> World:
                 "instances": [{"label": "good", "input": "I liked it"}, {"label": "bad", "input": "I hated it"}]
             },
             "input first": lambda inputs: {"instances": made(inputs["task"])},
-            "answer": lambda inputs: {"response": f"Answer to {inputs['instruction']} ({inputs['system']})"},
-            "paraphrase": lambda inputs: {"paraphrase": f"Please: {inputs['instruction']}"},
+            "answer": lambda inputs: f"Answer to {inputs['instruction']} ({inputs['system']})",
+            "paraphrase": lambda inputs: f"Please: {inputs['instruction']}",
         }
     )  # fmt: skip
+
+
+def shown_in(listed: str) -> list[str]:
+    """The tasks that a prompt shows."""
+    return [line.partition(". ")[2] for line in listed.splitlines()[1:-2]]
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +96,8 @@ def test_no_prompt_shows_more_than_two_machine_tasks(tmp_path):
     here = world()
     here.run("self-instruct", tmp_path, rows=120)
     seeds = {json.loads(line)["instruction"] for line in sample("tasks.jsonl").read_text("utf-8").splitlines()}
-    calls = [inputs["demos"] for call, inputs in here.asked if call == "propose"]
-    machine = [sum(task.split("\n")[0] not in seeds for task in demos) for demos in calls]
+    calls = [shown_in(inputs["listed"]) for call, inputs in here.asked if call == "propose"]
+    machine = [sum(task not in seeds for task in demos) for demos in calls]
     assert max(machine) == 2
     assert machine[0] == 0
     assert {len(demos) for demos in calls} == {8}
@@ -155,9 +160,9 @@ def test_a_list_that_was_cut_off_keeps_its_whole_items(tmp_path):
 
     here = World({}).job("self-instruct")
     for call, text, kept in [
-        ("propose", '{"tasks": ["Do this, please", "Do \\"that\\"", "Do th', ["Do this, please", 'Do "that"']),
+        ("propose", "9. Do this, please\n10. Do that\n11. Do th", "9. Do this, please\n10. Do that"),
         ("input first", '{"instances": [{"input": "a", "output": "b"}, {"input": "c", "ou', [{"input": "a", "output": "b"}]),
-        ("propose", '{"tasks": ["Do th', None),
+        ("input first", '{"instances": [{"input": "a", "ou', None),
     ]:  # fmt: skip
         plan = here.plan(call)
         reply = _read(plan, Response(None, "m", Message.assistant(text), "length", Usage(1, 1, 2)))
@@ -177,7 +182,7 @@ def test_classification_tasks_get_their_labels_first(tmp_path):
 def test_unnatural_shows_five_fixed_sets_and_writes_each_task_three_ways(tmp_path):
     here = world([[f"{verb} {thing} at once"] for verb in VERBS for thing in THINGS])
     turn = itertools.count()
-    here.said["paraphrase"] = lambda inputs: {"paraphrase": f"Way {next(turn)}: do it"}
+    here.said["paraphrase"] = lambda inputs: f"Way {next(turn)}: do it"
     emitted = here.run("unnatural-instructions", tmp_path, rows=45)
     shown = Counter(tuple(inputs["demos"]) for call, inputs in here.asked if call == "propose input")
     assert len(shown) == 5
@@ -193,14 +198,14 @@ def test_domains_share_the_rows_equally_and_see_their_own_seeds(tmp_path):
     assert sorted(Counter(values(emitted.rows, "domain")).values()) == [1, 1, 2, 2]
     seeds = [json.loads(line) for line in sample("domain_tasks.jsonl").read_text("utf-8").splitlines()]
     domain = {row["instruction"]: row["domain"] for row in seeds}
-    calls = [inputs["demos"] for call, inputs in here.asked if call == "propose"]
+    calls = [shown_in(inputs["listed"]) for call, inputs in here.asked if call == "propose"]
     assert {len({domain[task] for task in demos if task in domain}) for demos in calls} == {1}
 
 
 def test_the_prompt_list_shows_nothing_and_asks_no_seeds(tmp_path):
     here = world()
     emitted = here.run("prompt-list", tmp_path, rows=5, params={"cosine": 0.0})
-    assert all(inputs["demos"] == [] for _, inputs in here.asked)
+    assert all(shown_in(inputs["listed"]) == [] for _, inputs in here.asked)
     assert len(emitted.rows) == 5
 
 

@@ -9,8 +9,7 @@ import pytest
 from recipe_world import World, stopped, values
 
 from stillroom.errors import BadConfig
-from stillroom.programs.methods.evolve import TABLES
-from stillroom.programs.methods.evolve import METHOD, empty, equal, leaks, refused
+from stillroom.programs.methods.evolve import METHOD, TABLES, empty, equal, leaks, refused
 from stillroom.programs.published import presets, records
 
 MINE = sorted(name for name, each in presets().items() if each.method == "evolve")
@@ -23,7 +22,7 @@ def world(**said) -> World:
             "evolve": lambda inputs: {"evolved": f"{inputs['instruction']} step{next(number)}"},
             "same": lambda inputs: {"verdict": "no"},
             "difficulty": lambda inputs: {"feedback": "hard", "score": 4},
-            "answer": lambda inputs: {"response": f"A good answer to: {inputs['instruction']}"},
+            "answer": lambda inputs: f"A good answer to: {inputs['instruction']}",
             **said,
         }
     )
@@ -59,7 +58,7 @@ def test_eliminated_children_are_rejects_of_a_named_gate(tmp_path):
     said = {
         "evolve": lambda inputs: {"evolved": _child(inputs, next(turn))},
         "same": lambda inputs: {"verdict": "yes" if "same" in inputs["text"].split("Second: ")[1] else "no"},
-        "answer": lambda inputs: {"response": {"sorry": "I am sorry.", "nothing": "..."}.get(inputs["instruction"].split()[-1], "Fine answer")},
+        "answer": lambda inputs: {"sorry": "I am sorry.", "nothing": "..."}.get(inputs["instruction"].split()[-1], "Fine answer"),
     }  # fmt: skip
     emitted = world(**said).run("wizardlm", tmp_path, rows=4)
     found = stopped(emitted)

@@ -19,7 +19,7 @@ def world(**said) -> World:
     return World(
         {
             "classify": lambda inputs: {"label": "flan2021"},
-            "answer": lambda inputs: {"response": f"Here is why: {inputs['instruction']} And so on."},
+            "answer": lambda inputs: f"Here is why: {inputs['instruction']} And so on.",
             **said,
         }
     )
@@ -185,7 +185,7 @@ def test_orca_tells_each_family_its_own_messages_and_keeps_them(tmp_path):
 
 
 def test_dolphin_drops_what_names_its_writer(tmp_path):
-    here = world(answer=lambda inputs: {"response": "As an AI language model, I cannot know. But see below." if "tea" in inputs["instruction"] else "Because of the salt."})  # fmt: skip
+    here = world(answer=lambda inputs: "As an AI language model, I cannot know. But see below." if "tea" in inputs["instruction"] else "Because of the salt.")  # fmt: skip
     emitted = here.run("dolphin", tmp_path, rows=20)
     assert any(name.startswith("boilerplate") for name in stopped(emitted))
     assert not any("AI language model" in text for text in values(emitted.rows, "completion"))
