@@ -138,6 +138,7 @@ def read_order(args: Namespace) -> Order:
         raise BadConfig(f"--rows must be at least 1, got {args.many}")
     roles = pairs(args.role, "--role", "ROLE=MODEL")
     _check_roles(roles, found, method)
+    plans = _plans(args, found, method)
     given = _sources(args, found, method)
     return Order(
         preset=found,
@@ -149,7 +150,7 @@ def read_order(args: Namespace) -> Order:
         samples=args.samples,
         rows=args.many,
         params=params,
-        plans=_plans(args, found, method),
+        plans=plans,
         seed=args.seed or 0,
         reuse=tuple(args.reuse or ()),
         licence=args.licence or "",

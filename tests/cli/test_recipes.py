@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from proposing_world import BETTER, Scripted
-from recipe_world import World
+from proposing_world import BETTER, NAME, PRESET, Scripted, shelved
 
 import stillroom.engines
-from stillroom.engines import ScriptedEngine
-from stillroom.errors import EngineRefused
 from stillroom.programs.published import preset, presets, systems
-
-NAME = "self-instruct"
-
-
-def world() -> World:
-    """Tasks that differ, one of them too short, and an instance of each."""
-    calls = iter(range(1000))
-
-    def tasks(inputs):
-        n = next(calls)
-        return {"tasks": [f"Say{n} what{k} the{n}{k} reader{k}{n} should do{n} first{k}" for k in range(3)] + ["Short"]}
-
-    return World(
-        {
-            "propose": tasks,
-            "classify": lambda inputs: {"verdict": "no"},
-            "label first": lambda inputs: {"instances": []},
-            "input first": lambda inputs: {"instances": [{"input": "", "output": f"Done: {inputs['task']}"}]},
-        }
-    )
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scripted model in place of every other."""
-    here = world()
-    monkeypatch.setattr(stillroom.engines, "open_engine", lambda spec, **_: here.engine(NAME))
+def script(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    """The small recipe on the shelf, and a scripted model in place of every other."""
+    shelved(monkeypatch)
+    made = Scripted(BETTER)
+    made.says = None
+    monkeypatch.setattr(stillroom.engines, "open_engine", lambda spec, **_: made.engine())
+    return made
 
 
 def test_the_list_has_every_system_with_its_status_and_imports_no_dspy(cli):
@@ -56,7 +38,7 @@ def test_the_list_has_every_system_with_its_status_and_imports_no_dspy(cli):
         assert each["status"] != "runs" or each["presets"] or each["by"]
     names = {each["name"]: each for each in told["recipes"]}
     assert names.keys() == presets().keys()
-    assert names[NAME]["emits"] == list(preset(NAME).emits)
+    assert names["self-instruct"]["emits"] == list(preset("self-instruct").emits)
     assert "Self-Instruct" in cli("recipes", "list").out
     code = (
         "import sys; from stillroom.cli import main; main(['recipes', 'list', '--json']); print('dspy' in sys.modules)"
@@ -84,20 +66,23 @@ def test_every_recipe_can_be_shown(cli, name: str):
         assert call["decoding"]["max_tokens"] > 0
 
 
-def test_what_is_shown_of_a_recipe_for_people(cli):
-    """Prices where a model is named; how to run it; near names of one that is misspelt."""
+def test_what_is_shown_of_a_recipe_for_people(cli, monkeypatch: pytest.MonkeyPatch):
+    """What it asks and takes, prices where a model is named; near names of one that is misspelt."""
+    shelved(monkeypatch)
     out = cli("recipes", "show", NAME).out
-    assert "ProposeTasks(demos, n) -> tasks by the teacher; temperature 0.7, top-p 0.5" in out
-    assert "novelty" in out
+    assert "propose: Propose(topic) -> tasks by the teacher; temperature 0.7, top-p 0.5, at most 256 tokens" in out
+    assert "other" not in out  # a call that it does not ask
+    assert re.search(r"novelty +0.7 +float +Largest ROUGE-L F1 with earlier tasks.", out)
     assert "sft for SFTTrainer" in out
-    assert "calls per accepted row, by arithmetic" in out
+    assert "cost: 1.00 or more calls per accepted row, by arithmetic" in out
+    assert f"stillroom recipes run {NAME} --lm MODEL --source seeds=FILE (or --samples) --rows N" in out
     priced = cli("recipes", "show", NAME, "--lm", "http://localhost:1/v1#m", "--json").json
     assert priced["forecast"]["models"][0]["model"] == "http/localhost:1/m@live"
     told = cli("recipes", "show", "self-instrukt")
     assert (told.code, "Did you mean self-instruct" in told.errors[-1]) == (2, True)
 
 
-def test_a_recipe_is_run_and_exported(cli, engine, tmp_path: Path):
+def test_a_recipe_is_run_and_exported(cli, script, tmp_path: Path):
     """Funnel and cost are told; the export knows schema, columns and seed from the run; run again, it pays nothing."""
     words = ("recipes", "run", NAME, "--lm", "x", "--samples", "--rows", "6", "--seed", "3")
     told = cli(*words, "--json")
@@ -119,17 +104,16 @@ def test_a_recipe_is_run_and_exported(cli, engine, tmp_path: Path):
     assert record["meta"]["seed"] == 3
 
 
-def test_too_few_rows_end_with_6(cli, monkeypatch: pytest.MonkeyPatch):
+def test_too_few_rows_end_with_6(cli, script: Scripted):
     """As an emission does; what is missing and why is said."""
-    here = World({**world().said, "propose": lambda inputs: {"tasks": ["Short"]}})
-    monkeypatch.setattr(stillroom.engines, "open_engine", lambda spec, **_: here.engine(NAME))
+    script.says = ["Short"]
     told = cli("recipes", "run", NAME, "--lm", "x", "--samples", "--rows", "4")
     assert told.code == 6
     assert "0 rows accepted" in told.out
     assert "lacks 4" in told.out
 
 
-def test_a_dry_run_spends_nothing_and_a_probe_is_kept(cli, engine):
+def test_a_dry_run_spends_nothing_and_a_probe_is_kept(cli, script):
     """Bounds by arithmetic; then a few rows, whose calls the run finds."""
     words = ("recipes", "run", NAME, "--lm", "x", "--samples", "--rows", "12")
     told = cli(*words, "--dry-run", "--json").json
@@ -144,26 +128,17 @@ def test_a_dry_run_spends_nothing_and_a_probe_is_kept(cli, engine):
     assert probed["calls"]["low"] <= spent <= probed["calls"]["high"]
 
 
-def test_what_was_lost_to_faults_is_taken_up_by_the_folder(cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_what_was_lost_to_faults_is_taken_up_by_the_folder(
+    cli, script: Scripted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     """`retry RUN` knows the recipe, its sources and its settings."""
     seeds = tmp_path / "mine.jsonl"
     seeds.write_text("".join(json.dumps({"instruction": f"Tell me what {n} is good for"}) + "\n" for n in range(12)))
-    here, lost = world(), {"now": True}
-
-    def opened(spec, **_):
-        good = here.engine(NAME, given={"seeds": seeds})
-
-        def answer(request):
-            if lost["now"] and "classification" in str(request.messages[-1].text) and "Say0" in str(request.messages):
-                raise EngineRefused("too long")
-            return good.submit(request).result().message.text
-
-        return ScriptedEngine(answer)
-
-    monkeypatch.setattr(stillroom.engines, "open_engine", opened)
+    script.lucky = 1
+    script.fails = lambda text: text.startswith("Tell us") and text[7] in "01234567"
     first = cli("recipes", "run", NAME, "--lm", "x", "--source", f"seeds={seeds.name}", "--rows", "6", "--json").json
     assert first["fates"].get("quarantined"), first
-    lost["now"] = False
+    script.fails = lambda text: False
     monkeypatch.chdir(tmp_path.parent)
     again = cli("retry", tmp_path / "runs" / NAME, "--json")
     assert again.code == 0, again.out
@@ -180,13 +155,13 @@ def test_what_was_lost_to_faults_is_taken_up_by_the_folder(cli, monkeypatch: pyt
         (["--param", "noveltey=0.5"], "has no parameter 'noveltey'", "Did you mean novelty?"),
         (["--param", "novelty=much"], "novelty: Input should be a valid number", ""),
         (["--plan", "porpose=x.json"], "has no call 'porpose'", "Did you mean propose"),
-        (["--role", "techer=y"], "has no role 'techer'", "Did you mean teacher?"),
+        (["--role", "writter=y"], "has no role 'writter'", "Did you mean writer?"),
         (["--rows", "0"], "--rows must be at least 1, got 0", ""),
         (["--probe", "4"], "--probe looks ahead", "Add --dry-run"),
-        ([], "no rows called 'seeds'", "Give --source seeds=FILE; to try it on rows of our own, --samples."),
+        ([], "needs rows: seeds (tasks of people), with the fields instruction", "add --samples"),
     ],
 )
-def test_mistakes_are_found_before_anything_is_spent(cli, engine, words: list[str], rule: str, mend: str):
+def test_mistakes_are_found_before_anything_is_spent(cli, script, words: list[str], rule: str, mend: str):
     """With what was meant, or how rows are given."""
     told = cli("recipes", "run", NAME, "--lm", "x", *words)
     assert told.code == 2
@@ -194,26 +169,9 @@ def test_mistakes_are_found_before_anything_is_spent(cli, engine, words: list[st
     assert mend in told.errors[-1]
 
 
-def test_sources_that_are_needed_are_said_with_their_fields(cli, engine):
-    """And that samples exist."""
-    needing = next(
-        each for each in presets().values() if any(not given.optional for given in each.load().given.values())
-    )
-    told = cli("recipes", "run", needing.name, "--lm", "x", *(["--gated"] if needing.gated else []))
-    assert told.code == 2
-    assert "needs rows: " in told.errors[0]
-    assert "--source" in told.errors[-1]
-    assert "--samples" in told.errors[-1]
-
-
-def test_a_gated_recipe_is_run_and_exported_only_on_request(cli, engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_gated_recipe_is_run_and_exported_only_on_request(cli, script, monkeypatch: pytest.MonkeyPatch):
     """Its reason is said; --gated is the request."""
-    from dataclasses import replace
-
-    from stillroom.programs.published import shelf
-
-    gated = {**presets(), NAME: replace(preset(NAME), gated="its rows are attacks")}
-    monkeypatch.setattr(shelf, "presets", lambda: gated)
+    shelved(monkeypatch, **{NAME: replace(PRESET, gated="its rows are attacks")})
     words = ("recipes", "run", NAME, "--lm", "x", "--samples", "--rows", "3")
     told = cli(*words)
     assert (told.code, told.errors[0]) == (2, f"error: {NAME} is gated: its rows are attacks")
@@ -222,10 +180,8 @@ def test_a_gated_recipe_is_run_and_exported_only_on_request(cli, engine, monkeyp
     assert cli("export", f"runs/{NAME}", "out", "--to", "jsonl", "--gated").code == 0
 
 
-def test_a_call_is_compiled_and_its_plan_taken(cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_call_is_compiled_and_its_plan_taken(cli, script: Scripted):
     """`compile --recipe` states its evidence as compile does; `run --plan` asks what it found."""
-    script = Scripted()
-    monkeypatch.setattr(stillroom.engines, "open_engine", lambda spec, **_: script.engine())
     words = ("--lm", "x", "--samples")
     told = cli(
         "compile", "--recipe", NAME, "--call", "propose", *words, "--rows", 60, "--trials", 5, "--seed", 1, "--json"
@@ -238,8 +194,8 @@ def test_a_call_is_compiled_and_its_plan_taken(cli, monkeypatch: pytest.MonkeyPa
     run = cli("recipes", "run", NAME, *words, "--rows", 6, "--plan", f"propose={found['plan']}", "--json")
     assert run.code == 0
     assert not any(each["stopped"] for each in run.json["funnel"] if each["gate"].startswith("length"))
-    wrong = cli("recipes", "run", NAME, *words, "--plan", f"classify={found['plan']}", "--run", "other")
-    assert (wrong.code, "a plan for the call 'classify' must have the fields" in wrong.err) == (2, True)
+    wrong = cli("recipes", "run", NAME, *words, "--plan", f"reply={found['plan']}", "--run", "other")
+    assert (wrong.code, "a plan for the call 'reply' must have the fields" in wrong.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -251,10 +207,10 @@ def test_a_call_is_compiled_and_its_plan_taken(cli, monkeypatch: pytest.MonkeyPa
         (["task.py", "--rows", "9"], "--rows is of a recipe, got it with a task file"),
         (["--recipe", NAME, "--dry-run"], "a forecast of a search takes a task file, got a recipe"),
         (["--recipe", "alphageometry"], "alphageometry asks no model"),
-        (["--recipe", NAME, "--samples", "--call", "porpose"], "self-instruct does not ask 'porpose'"),
+        (["--recipe", NAME, "--samples", "--call", "porpose"], "small does not ask 'porpose'"),
     ],
 )
-def test_mistakes_of_compiling_a_call(cli, engine, words: list[str], rule: str):
+def test_mistakes_of_compiling_a_call(cli, script, words: list[str], rule: str):
     """Found before anything is asked."""
     told = cli("compile", *words, "--lm", "x")
     assert (told.code, rule in told.errors[0]) == (2, True), told.err

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from proposing_world import BETTER, NAME, Scripted
+from proposing_world import BETTER, PRESET, Scripted
 from recipe_world import stopped
 
-from stillroom.engines import ScriptedEngine, open_session
+from stillroom.engines import open_session
 from stillroom.errors import BadConfig, BudgetExceeded, EngineError
 from stillroom.ledger import Budget
 from stillroom.optimizers.recipe_program import compile_call
@@ -24,7 +23,7 @@ QUICK = Settings(trials=6, proposals=3, seed=1, formats=("json",))
 def subject(folder: Path, script: Scripted, call: str = "propose", budget: Budget | None = None, **more):
     """The subject in a session that the caller closes."""
     engine = script.engine()
-    job = prepare(NAME, {"teacher": engine}, samples=True, rows=40)
+    job = prepare(PRESET, {"teacher": engine}, samples=True, rows=40)
     opened = open_session(engine, folder, "compile", {"recipe": job.digest}, budget)
     session = opened.__enter__()
     return RecipeSubject(job, call, session, replace(QUICK, **more)), opened
@@ -33,17 +32,17 @@ def subject(folder: Path, script: Scripted, call: str = "propose", budget: Budge
 def test_a_better_instruction_is_found_established_and_taken_by_the_recipe(tmp_path: Path):
     """The gates say what is better; `plans=` of a run takes it, and its rows pass where the recipe's own did not."""
     script = Scripted()
-    found = compile_call(NAME, lm=script.engine(), samples=True, rows=90, run=tmp_path / "c", settings=QUICK)
-    assert (found.recipe, found.call) == (NAME, "propose")
+    found = compile_call(PRESET, lm=script.engine(), samples=True, rows=90, run=tmp_path / "c", settings=QUICK)
+    assert (found.recipe, found.call) == ("small", "propose")
     assert BETTER in found.plan.instruction
     assert found.facts["established"]
     assert found.facts["evidence"]["fresh"] >= 12
     assert found.facts["best"] == 1.0 > found.facts["baseline"]
     assert "winner confirmed" in found.verdict
-    assert found.baseline.instruction == script.calls["propose"].instruction
+    assert found.baseline.instruction == "Propose tasks on the topic."
     settings = {"lm": script.engine(), "samples": True, "rows": 12}
-    before = run_preset(NAME, tmp_path / "before", **settings)
-    after = run_preset(NAME, tmp_path / "after", **settings, plans={"propose": found.plan})
+    before = run_preset(PRESET, tmp_path / "before", **settings)
+    after = run_preset(PRESET, tmp_path / "after", **settings, plans={"propose": found.plan})
     assert len(after.rows) == 12
     assert any(gate.startswith("length") for gate in stopped(before))
     assert not any(gate.startswith("length") for gate in stopped(after))
@@ -52,7 +51,7 @@ def test_a_better_instruction_is_found_established_and_taken_by_the_recipe(tmp_p
 def test_without_a_better_one_the_recipes_own_is_kept(tmp_path: Path):
     """Proposals that change nothing are no winners."""
     script = Scripted(better="Give tasks of any kind that come to your mind, as many as were asked for.")
-    found = compile_call(NAME, lm=script.engine(), samples=True, rows=60, run=tmp_path, settings=QUICK)
+    found = compile_call(PRESET, lm=script.engine(), samples=True, rows=60, run=tmp_path, settings=QUICK)
     assert not found.facts["established"]
     assert found.plan.digest == found.baseline.digest
     assert "the baseline is kept" in found.verdict
@@ -62,9 +61,9 @@ def test_a_search_that_is_run_again_pays_nothing_and_ends_alike(tmp_path: Path):
     """Outcomes and calls are on record."""
     script = Scripted()
     settings = {"samples": True, "rows": 60, "run": tmp_path, "settings": QUICK}
-    first = compile_call(NAME, lm=script.engine(), **settings)
+    first = compile_call(PRESET, lm=script.engine(), **settings)
     paid = len(script.asked)
-    again = compile_call(NAME, lm=script.engine(), **settings)
+    again = compile_call(PRESET, lm=script.engine(), **settings)
     assert len(script.asked) == paid
     assert again.plan == first.plan
 
@@ -74,21 +73,19 @@ def test_a_budget_is_never_passed(tmp_path: Path):
     script = Scripted()
     settings = {"samples": True, "rows": 60, "run": tmp_path, "settings": QUICK}
     with pytest.raises((BudgetExceeded, BadConfig)):
-        compile_call(NAME, lm=script.engine(), budget=Budget(calls=10), **settings)
+        compile_call(PRESET, lm=script.engine(), budget=Budget(calls=10), **settings)
     assert len(script.asked) <= 10
-    found = compile_call(NAME, lm=script.engine(), budget=Budget(calls=5_000), **settings)
+    found = compile_call(PRESET, lm=script.engine(), budget=Budget(calls=5_000), **settings)
     assert found.facts["best"] == 1.0
 
 
 def test_the_score_of_a_row_is_the_share_of_what_came_of_it_that_passed(tmp_path: Path):
     """Gates of form count; gates that compare rows do not: the same tasks are proposed again and again."""
     script = Scripted()
-    half = json.dumps({"tasks": ["Tell us what you know", "Tell us what you know", "Short", "Short"]})
-    usual = script.answer
-    script.answer = lambda request: half if str(request.system) == script.calls["propose"].system else usual(request)  # type: ignore[method-assign]
-    engine = ScriptedEngine(script.answer)
+    script.says = ["Tell us what you know", "Tell us what you know", "Short", "Short"]
+    engine = script.engine()
     with open_session(engine, tmp_path / "other", "compile", {}) as session:
-        job = prepare(NAME, {"teacher": engine}, samples=True, rows=40)
+        job = prepare(PRESET, {"teacher": engine}, samples=True, rows=40)
         other = RecipeSubject(job, "propose", session, QUICK)
         candidate = other.build({"": other.default(other.parts[0])})
         row = other.search[0]
@@ -99,10 +96,10 @@ def test_the_score_of_a_row_is_the_share_of_what_came_of_it_that_passed(tmp_path
             4,
             2,
         )
-        assert "length(instruction" in outcome.why
+        assert "length(task" in outcome.why
         (step,) = other.steps(row, outcome)
-        assert len(step.inputs["demos"]) == 8
-        assert step.outputs["tasks"][0] == "Tell us what you know"
+        assert step.inputs == row.inputs
+        assert step.outputs == {"tasks": script.says}
         ((_, tried),) = other.bootstrap(candidate, [row])
         assert tried.score == 0.5  # too few of its tasks passed for it to be shown
 
@@ -110,7 +107,7 @@ def test_the_score_of_a_row_is_the_share_of_what_came_of_it_that_passed(tmp_path
 def test_answers_that_passed_are_shown_as_demos(tmp_path: Path):
     """Of a call behind a split each answer counts for itself."""
     script = Scripted()
-    here, opened = subject(tmp_path, script, "input first")
+    here, opened = subject(tmp_path, script, "reply")
     try:
         candidate = here.build({"": here.default(here.parts[0])})
         found = here.bootstrap(candidate, here.demos[:16])
@@ -118,7 +115,7 @@ def test_answers_that_passed_are_shown_as_demos(tmp_path: Path):
         assert good
         for row, outcome in good:
             for step in here.steps(row, outcome):
-                assert step.outputs["instances"][0]["output"] == f"Done: {step.inputs['task']}"
+                assert step.outputs["reply"] == f"Done: {step.inputs['task']}"
     finally:
         opened.__exit__(None, None, None)
 
@@ -139,11 +136,11 @@ def test_rows_are_told_apart_and_split_for_good(tmp_path: Path):
 def test_an_outage_is_never_a_score(tmp_path: Path):
     """It is raised, and nothing is recorded as an outcome."""
     script = Scripted()
-    script.fails = True
+    script.fails = lambda text: True
     with pytest.raises(EngineError):
-        compile_call(NAME, lm=script.engine(), samples=True, rows=40, run=tmp_path, settings=QUICK)
-    script.fails = False
-    found = compile_call(NAME, lm=script.engine(), samples=True, rows=40, run=tmp_path, settings=QUICK)
+        compile_call(PRESET, lm=script.engine(), samples=True, rows=40, run=tmp_path, settings=QUICK)
+    script.fails = lambda text: False
+    found = compile_call(PRESET, lm=script.engine(), samples=True, rows=40, run=tmp_path, settings=QUICK)
     assert found.facts["best"] == 1.0
 
 
@@ -151,10 +148,10 @@ def test_a_call_that_the_recipe_does_not_ask_is_refused(tmp_path: Path):
     """With near names, or those there are; and a recipe without calls has none to compile."""
     script = Scripted()
     with pytest.raises(BadConfig, match="does not ask 'porpose'") as caught:
-        compile_call(NAME, "porpose", lm=script.engine(), samples=True, run=tmp_path / "a", settings=QUICK)
+        compile_call(PRESET, "porpose", lm=script.engine(), samples=True, run=tmp_path / "a", settings=QUICK)
     assert "Did you mean propose" in caught.value.mend
     with pytest.raises(BadConfig, match="asks no model"):
         compile_call("alphageometry", lm=script.engine(), samples=True, run=tmp_path / "b", settings=QUICK)
     with pytest.raises(BadConfig, match="at least 8 different wanted rows"):
-        compile_call(NAME, lm=script.engine(), samples=True, rows=3, run=tmp_path / "c", settings=QUICK)
+        compile_call(PRESET, lm=script.engine(), samples=True, rows=3, run=tmp_path / "c", settings=QUICK)
     assert not script.asked
