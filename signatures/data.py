@@ -26,7 +26,8 @@ def read_rows(source: Any) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Args:
         source: A path to `.jsonl`, `.csv`, `.parquet` or a dataset folder written by
-            `datasets.Dataset.save_to_disk`; a DataFrame; or an iterable of mappings.
+            `datasets.Dataset.save_to_disk`; a folder of `.txt` and `.md` files, each a row with its `title` and `text`;
+            a DataFrame; or an iterable of mappings.
 
     Raises:
         BadConfig: If the path does not exist or its kind is unknown.
@@ -125,6 +126,9 @@ def _from_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _from_folder(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    texts = sorted(each for each in path.rglob("*") if each.suffix.lower() in (".txt", ".md") and each.is_file())
+    if texts and not (path / "state.json").exists():
+        return _numbered(_text(each, path) for each in texts)
     import datasets
 
     try:
@@ -139,6 +143,13 @@ def _from_folder(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             mend=f"Give one of them: {path / sorted(loaded)[0]}",
         )
     return _numbered(loaded)
+
+
+def _text(path: Path, folder: Path) -> dict[str, Any]:
+    try:
+        return {"title": path.relative_to(folder).as_posix(), "text": path.read_text(encoding="utf-8")}
+    except UnicodeDecodeError as error:
+        raise BadData(f"{path.name} must be text in UTF-8, got other bytes ({error.reason})") from error
 
 
 def _numbered(rows: Iterable[Any]) -> Iterator[tuple[int, dict[str, Any]]]:

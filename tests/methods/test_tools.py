@@ -1,0 +1,347 @@
+"""The acceptance checks of the tools method: calls that were made, and chains that can be worked out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+
+import pytest
+from recipe_world import World, stopped, values
+
+from stillroom.errors import BadConfig
+from stillroom.evals.sandbox import available
+from stillroom.evals.verifiers import evaluate, parse_number
+from stillroom.programs.methods._tools_box import Search, Toolbox, calculator, mined, python
+from stillroom.programs.methods._tools_chain import fill
+from stillroom.programs.methods.tools import counts
+from stillroom.programs.published import preset, records, sample
+from stillroom.values import digest
+
+sandboxed = pytest.mark.skipif(
+    not any(each.usable for each in available()), reason=f"NO SANDBOX on this machine: {available()}"
+)
+CALC = {"tools": ["calculator"], "kinds": {"single": 1.0}}
+
+
+def call(name: str, **arguments: object) -> dict[str, str]:
+    return {"name": name, "arguments": json.dumps(arguments)}
+
+
+def world(calls, answer=None) -> World:
+    """A model whose queries are numbered; `calls` gives what it wants to call from (number, results so far)."""
+    count = iter(range(10**6))
+
+    def query(inputs):
+        return {"query": f"Query {next(count)} about {inputs['manner']}?"}
+
+    def ask(inputs):
+        found = re.search(r"Query (\d+) about (.*)\?", inputs["query"])
+        wanted = calls(int(found[1]), found[2], inputs["history"])
+        return {"thought": "Let me see.", "calls": wanted}
+
+    def say(inputs):
+        last = inputs["input"].strip().splitlines()[-1] if inputs["input"].strip() else "gave nothing"
+        return {"response": answer or f"It is {last.rpartition('gave ')[2]}."}
+
+    return World({"query": query, "call": ask, "answer": say})
+
+
+def once(number, manner, history):
+    return [] if history else [call("calculator", expression=f"{number} * 3 + 1")]
+
+
+# -- D1 ---------------------------------------------------------------------------------
+
+
+@pytest.mark.acceptance("2.16 D1")
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (call("calculator", expression=7), "7 is not of type 'string'"),
+        (call("abacus", expression="1 + 1"), "there is no tool 'abacus'"),
+        (call("calculator"), "'expression' is a required property"),
+        (call("calculator", expression="1 + 1", base=10), "'base' was unexpected"),
+        ({"name": "calculator", "arguments": "1 + 1"}, "arguments are no JSON object"),
+    ],
+)
+def test_a_call_that_does_not_fit_its_tool_is_refused(tmp_path, wrong, why):
+    emitted = world(lambda *_: [wrong]).run("llama3-tools", tmp_path, rows=1, params=CALC)
+    assert not emitted.rows
+    assert {each.gate for each in emitted.rejects} == {"calls fit their tools"}
+    assert all(why in each.why for each in emitted.rejects)
+    assert all(each.passport.verdicts[-1]["by"] == "verifier" for each in emitted.rejects)
+
+
+@pytest.mark.acceptance("2.16 D1")
+@sandboxed
+def test_every_result_was_made_by_its_call(tmp_path):
+    """Each tool message is found by the hash of its call, and making the call again gives the same hash."""
+
+    def calls(number, manner, history):
+        done = history.count("gave")
+        if "several calls that do not" in manner:
+            return (
+                [] if done else [call("calculator", expression="6 * 7"), call("python", code=f"print({number} ** 2)")]
+            )
+        if "an argument" in manner:
+            value = history.rpartition("gave ")[2].strip()
+            return [
+                [call("calculator", expression=f"100 + {number}")],
+                [call("python", code=f"print({value or 0} * 2)")],
+                [],
+            ][done]
+        if "after the other" in manner:
+            return [[call("search", query="paint tin")], [call("calculator", expression="27 / 2.5")], []][done]
+        return [] if "none" in manner or done else [call("search", query="choir members")]
+
+    emitted = world(calls).run("llama3-tools", tmp_path, rows=20)
+    assert len(emitted.rows) == 20
+    documents = list(map(json.loads, sample("documents.jsonl").read_text().splitlines()))
+    box = Toolbox([calculator(), python(), Search(documents).tool()])
+    results = 0
+    for row in emitted.rows:
+        ran = {one["place"]: one for one in row.values["ran"]}
+        asked = {each["id"]: each["function"] for one in row.values["messages"] for each in one.get("tool_calls") or []}
+        for message in (one for one in row.values["messages"] if one["role"] == "tool"):
+            results += 1
+            function = asked[message["tool_call_id"]]
+            one = ran[message["tool_call_id"]]
+            assert one["call"] == digest([function["name"], function["arguments"]])
+            assert one["result"] == digest(message["content"])
+            again = box.call(function["name"], function["arguments"])
+            assert (again.call, again.result, again.fault) == (one["call"], one["result"], "")
+        assert len(ran) == len(asked)
+    assert results >= 20
+    assert Counter(values(emitted.rows, "kind")) == {
+        "single": 8, "multi": 3, "parallel": 2, "nested": 2, "unused": 3, "turns": 2
+    }  # fmt: skip
+
+
+# -- D2 ---------------------------------------------------------------------------------
+
+CHAINS = [
+    # (chain, goal, gold, sound)
+    ("[20 + 35 = y1]", "y1", "55", True),
+    ("First [20 + 35 = y1], then [90 - y1 = y2].", "y2", "35", True),
+    ("[12 * 3 = y1] and [y1 / 4 = y2], in all [y1 + y2 = y3]", "y3", "45", True),
+    ("[7 / 2 = y1] litres", "y1", "3.5", True),
+    ("[7 / 2 = y1] litres", "y1", "7/2", True),
+    ("[ 2 * (3 + 4) = y1 ]; [ y1 - 1 = y2 ]", "[y2]", "13", True),
+    ("[1000 * 1.05 = y1], so y1 euros", "y1", "1,050", True),
+    ("[5 - 8 = y1]", "y1", "-3", True),
+    ("[5 - 8 = y1] [4 - y1 = y2]", "y2", "7", True),
+    ("[1 / 3 = y1] [y1 * 6 = y2]", "y2", "2", True),
+    ("[90 - y2 = y1], [20 + 35 = y2]", "y1", "35", False),  # forward reference
+    ("[y2 + 1 = y1] [y1 - 1 = y2]", "y2", "0", False),  # cycle
+    ("[y1 + 1 = y1]", "y1", "1", False),  # itself
+    ("[20 + 35 = y1]", "y1", "56", False),  # wrong final value
+    ("[20 + 35 = y1] [y1 + 1 = y2]", "y1", "56", False),  # wrong goal
+    ("[20 + 35 = y1]", "y2", "55", False),  # a goal that is not set
+    ("[20 + 35 = y1] [1 + 1 = y1]", "y1", "2", False),  # set twice
+    ("20 + 35 = y1", "y1", "55", False),  # no step
+    ("[20 + 35 = 55]", "y1", "55", False),  # no placeholder
+    ("[8 / (4 - 4) = y1]", "y1", "0", False),  # no value
+]
+
+
+@pytest.mark.acceptance("2.16 D2")
+def test_exactly_the_sound_chains_are_kept(tmp_path):
+    assert len(CHAINS) == 20
+    given = {
+        "solved": [
+            {"question": f"Case {at}", "solution": "S", "answer": gold} for at, (_, _, gold, _) in enumerate(CHAINS)
+        ]
+    }
+    said = {
+        "abstract": lambda inputs: dict(
+            zip(("chain", "goal"), CHAINS[int(inputs["question"].split()[1])][:2], strict=True)
+        )
+    }
+    emitted = World(said).run("chain-of-abstraction", tmp_path, given=given, rows=20)
+    kept = {int(question.split()[1]) for question in values(emitted.rows, "question")}
+    assert kept == {at for at, (*_, sound) in enumerate(CHAINS) if sound}
+    assert set(stopped(emitted)) == {"chain can be worked out", "chain arrives at the answer"}
+
+
+def test_a_filled_chain_reads_with_its_values():
+    filled = fill("He has [20 + 35 = y1] nuts, of y1 he eats [y1 - 50 = y2].", "y2")
+    assert filled.text == "He has 20 + 35 = 55 nuts, of 55 he eats 55 - 50 = 5."
+    assert [one.expression for one in filled.sums] == ["20 + 35", "55 - 50"]
+    assert "y3 is used" in fill("[1 + 1 = y1] and y3", "y1").fault
+
+
+# -- D3 ---------------------------------------------------------------------------------
+
+
+@pytest.mark.acceptance("2.16 D3")
+def test_calculator_queries_recomputed_from_their_arguments_equal_what_is_stored(tmp_path):
+    sums = [
+        "2 + 2",
+        "7 / 2",
+        "1 / 3",
+        "(3 + 4) * 2.5",
+        "1,200 - 200",
+        "0.1 + 0.2",
+        "-4 * 5",
+        "10 / 4 / 5",
+        "$20 * 3",
+        "9",
+    ]
+
+    def calls(number, manner, history):
+        return [] if history else [call("calculator", expression=sums[number % 10])]
+
+    emitted = world(calls).run("llama3-tools", tmp_path, rows=10, params=CALC)
+    stored = {one["arguments"]["expression"]: one["output"] for row in emitted.rows for one in row.values["ran"]}
+    assert set(stored) == set(sums)
+    for expression, output in stored.items():
+        value = evaluate(expression)
+        assert abs(parse_number(output) - value) <= abs(value) * 1e-11
+    assert stored["0.1 + 0.2"] == "0.3"
+    assert stored["7 / 2"] == "3.5"
+    bad = world(lambda *_: [call("calculator", expression="2 ** 9")])
+    emitted = bad.run("llama3-tools", tmp_path / "bad", rows=1, params=CALC)
+    assert {each.gate for each in emitted.rejects} == {"calls ran"}
+
+
+# -- kinds, tools, presets --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "unused"), [(100, 15), (33, 5), (7, 1)])
+def test_kinds_have_exactly_their_quota(rows, unused):
+    found = counts({"single": 0.85, "unused": 0.15}, rows)
+    assert found == {"single": rows - unused, "unused": unused}
+
+
+def test_queries_that_need_no_tool_are_kept_only_without_a_call(tmp_path):
+    half = {"kinds": {"single": 0.5, "unused": 0.5}, "tools": ["calculator"]}
+    keen = world(once).run("llama3-tools", tmp_path / "keen", rows=4, params=half)
+    assert values(keen.rows, "kind") == ["single"] * 2
+    assert stopped(keen)["calls as the kind asks"]
+    calm = world(lambda number, manner, history: [] if "none" in manner else once(number, manner, history))
+    found = calm.run("llama3-tools", tmp_path / "calm", rows=4, params=half)
+    assert Counter(values(found.rows, "kind")) == {"single": 2, "unused": 2}
+    assert all(len(row.values["messages"]) == 2 for row in found.rows if row.values["kind"] == "unused")
+
+
+def test_an_answer_that_does_not_name_the_result_is_refused(tmp_path):
+    emitted = world(once, answer="It is 1000000.").run("llama3-tools", tmp_path, rows=1, params=CALC)
+    assert not emitted.rows
+    assert {each.gate for each in emitted.rejects} == {"answer names the result"}
+
+
+def test_several_calls_wait_for_a_person_where_the_system_says_so(tmp_path):
+    def calls(number, manner, history):
+        return [[call("calculator", expression="1 + 1")], [call("calculator", expression="2 + 3")], []][
+            history.count("gave")
+        ]
+
+    params = {"kinds": {"multi": 1.0}, "tools": ["calculator"]}
+    emitted = world(calls).run("afm-tools", tmp_path, rows=1, params=params)
+    assert not emitted.rows
+    assert {(each.status, each.gate) for each in emitted.rejects} == {("audit", "kinds for people")}
+
+
+@sandboxed
+def test_python_runs_in_the_sandbox_alone():
+    tool = python()
+    assert tool.run({"code": "print(2 ** 10)"}) == "1024"
+    for code in ("open('/etc/passwd').read()", "import socket; socket.socket()", "raise SystemExit(3)", "1 +"):
+        with pytest.raises(ValueError, match="the code fails"):
+            tool.run({"code": code})
+
+
+@sandboxed
+def test_functions_are_read_and_only_run_in_the_sandbox():
+    code = 'def twice(n: int, plus: int = 0) -> int:\n    """Double a number."""\n    return 2 * n + plus\n'
+    box = Toolbox([mined(code)])
+    assert box.schemas[0]["function"]["parameters"] == {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}, "plus": {"type": "integer"}},
+        "required": ["n"],
+    }
+    assert box.call("twice", {"n": 4}).output == "8"
+    assert box.call("twice", '{"n": 4, "plus": 1}').output == "9"
+    assert box.call("twice", {"n": "four"}).unfit
+    assert "fails" in Toolbox([mined(code.replace("2 * n", "1 / 0"))]).call("twice", {"n": 4}).fault
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["def f(n: int):\n    return n\n", "def f(n):\n    'Doc.'\n    return n\n", "x = 1\n", "def f(:\n",
+     "def f(*n: int):\n    'Doc.'\n    return n\n", "def f(n: Thing):\n    'Doc.'\n    return n\n"],
+)  # fmt: skip
+def test_what_cannot_be_called_is_no_tool(code):
+    assert mined(code) is None
+
+
+def test_a_search_gives_what_fits_best_first(tmp_path):
+    for name, text in {
+        "a.md": "The fox hides in the den.",
+        "b.txt": "Foxes and more foxes. A fox.",
+        "c.txt": "Rain.",
+    }.items():
+        (tmp_path / name).write_text(text)
+    from stillroom.signatures import read_rows
+
+    rows = [row for _, row in read_rows(tmp_path)]
+    assert [row["title"] for row in rows] == ["a.md", "b.txt", "c.txt"]
+    search = Search(rows, most=2)
+    assert [each["title"] for each in search.find("fox")] == ["b.txt", "a.md"]
+    assert [each["title"] for each in search.find('den" OR NEAR(')] == ["a.md"]
+    assert search.find("?!") == search.find("whale") == []
+    assert json.loads(search.tool().run({"query": "rain"}))[0]["text"] == "Rain."
+
+
+def test_a_search_without_texts_is_refused(tmp_path):
+    with pytest.raises(BadConfig, match="documents"):
+        World({}).run("afm-tools", tmp_path, given={"documents": None})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kinds": {"single": 0.5}}, {"kinds": {"double": 1.0}}, {"tools": ["web"]}, {"rounds": 0}]
+)
+def test_parameters_that_cannot_work_are_told(wrong):
+    with pytest.raises(BadConfig):
+        World({}).job("llama3-tools", params=wrong)
+
+
+@sandboxed
+@pytest.mark.parametrize("name", ["llama3-tools", "llama3-tools-zero-shot", "afm-tools", "chain-of-abstraction"])
+def test_a_preset_gives_rows_and_records_of_every_schema(name, tmp_path):
+    zero_shot = name == "llama3-tools-zero-shot"
+
+    def single(at, value="5"):
+        return (
+            call("boxes_needed", items=at + 1, per_box=2)
+            if zero_shot
+            else call("calculator", expression=f"{at} + {value}")
+        )
+
+    def calls(number, manner, history):
+        done = history.count("gave")
+        value = history.rpartition("gave ")[2].strip()
+        if "do not need" in manner:
+            return [] if done else [single(number), single(number + 1)]
+        if "an argument" in manner or "after the other" in manner:
+            follow = (
+                call("boxes_needed", items=int(value or 1), per_box=1) if zero_shot else single(number, value or "1")
+            )
+            return [[single(number)], [follow], []][done]
+        return [] if "none" in manner or done else [single(number)]
+
+    answers = {
+        row["question"]: row["answer"] for row in map(json.loads, sample("solved.jsonl").read_text().splitlines())
+    }
+    here = world(calls)
+    here = World(
+        {**here.said, "abstract": lambda inputs: {"chain": f"[{answers[inputs['question']]} + 0 = y1]", "goal": "y1"}}
+    )
+    emitted = here.run(name, tmp_path, rows=10)
+    assert len(emitted.rows) == 10, emitted.why()
+    method = preset(name).load()
+    for schema in preset(name).emits:
+        made = list(records(method.emits[schema], schema, list(emitted.rows), list(emitted.rejects), seed=0))
+        assert len(made) == 10
+        assert all(each.meta.models and each.meta.licence and each.meta.rows for each in made)
