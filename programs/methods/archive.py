@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
+from stillroom.evals.gates import Whole
 from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Growing, Job, Method
@@ -158,6 +159,7 @@ def measured(job: Job[Params]) -> list[Part]:
     params = job.params
     parts: list[Part] = [
         job.ask("cross"),
+        Do("strip", lambda row: {"text": row["text"].strip()}, reads=("text",), adds=("text",)),
         *_fresh(params),
         _given("question", params.quality),
         job.ask("measure", "measure quality", shares="p quality"),
@@ -269,13 +271,14 @@ def _given(name: str, value: Any) -> Do:
 
 
 def _fresh(params: Params) -> list[Part]:
-    """A child that is nearly its parent is refused before anybody measures it."""
+    """A child that breaks off, declines or is nearly its parent is refused before anybody measures it."""
 
     def work(row: State) -> Mapping[str, Any]:
         score = max((bleu(row["text"], each) for each in row["parents"]), default=0.0)
         return {"copied": "" if score < params.close else f"BLEU {score:.2f} with a parent"}
 
     return [
+        At(Whole(), ("text",)),
         Do("compare with parents", work, reads=("text", "parents"), adds=("copied",)),
         told(f"BLEU < {params.close:g}", "copied"),
     ]

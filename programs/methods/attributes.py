@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig, BadData
-from stillroom.programs.flow import Do, Flow, Part, State
+from stillroom.evals.gates import Whole
+from stillroom.programs.flow import At, Do, Flow, Part, State
 from stillroom.programs.plan import Decoding, Plan
 from stillroom.programs.published import Call, Emit, Given, Job, Method
 from stillroom.programs.published.listed import Listed
@@ -166,6 +167,7 @@ def _bootstrap(job: Job[Params]) -> Flow:
         Listed(job.rows, starts),
         [
             job.ask("answer", inputs={"system": "none", "instruction": "asked", "input": "none"}),
+            At(Whole(), ("response",)),
             *_rated(job, known=False),
         ],
         emits=("prompt", "response", "attributes", "requested"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stillroom.evals.gates import Whole
 from stillroom.programs.flow import At, Do, Flow, Part, Split, State
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method
@@ -174,6 +175,7 @@ def _errors(job: Job[Params]) -> Flow:
         [
             job.ask("criticise", when=lambda row: not row["comment"]),
             Do("feedback", critiqued, reads=("comment", "critique"), adds=("feedback",)),
+            At(Whole(), ("feedback",)),
             job.ask("classify", inputs={"text": "feedback"}),
             Do("name", named, reads=("label", "feedback"), adds=("error", "unknown", "unnamed", "score")),
             told("a known kind", "unknown"),
@@ -246,6 +248,7 @@ def _helpful(job: Job[Params]) -> Flow:
             job.ask("answer"),
             job.ask("criticise"),
             job.ask("revise"),
+            At(Whole(), ("critique", "revised")),
             job.ask("compare", "straight", inputs={"a": "revised", "b": "response"}, shares="p straight"),
             job.ask("compare", "turned", inputs={"a": "response", "b": "revised"}, shares="p turned"),
             Do("better", better, reads=("p straight", "p turned", "critique", "revised"),

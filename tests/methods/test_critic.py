@@ -240,6 +240,17 @@ def test_presets_run_and_their_records_build(name, tmp_path):
     assert all((each.reference is not None) == (name == "prometheus") for each in found)
 
 
+def test_a_critique_that_breaks_off_is_refused(tmp_path):
+    """What was cut off at its tokens, or declines, is no critique."""
+    endless = world(criticise=lambda inputs: {"critique": "wrong " * 500})
+    threads = {"threads": [{"instruction": "2 + 2?", "response": "5"}]}
+    for name, given in (("self-critique", {}), ("shepherd", threads)):
+        assert len(endless.run(name, tmp_path / name, rows=1, given=given).rows) == 0
+    declining = world(criticise=lambda inputs: {"critique": "I'm sorry, but I can't help with that."})
+    made = declining.run("self-critique", tmp_path / "declining", rows=1)
+    assert (len(made.rows), set(stopped(made))) == (0, {"whole"})
+
+
 def test_each_kind_says_which_rows_it_lacks():
     """Before anything is asked."""
     job = prepare("prometheus", {"teacher": ScriptedEngine({})})
