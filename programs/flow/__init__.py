@@ -6,9 +6,10 @@ from .emitted import Emitted
 from .flow import Flow
 from .run import run_flow
 from .steps import Ask, At, Do, Part, Split, State
-from .wanted import Inputs, Quotas, Source, Wanted
+from .wanted import INPUTS, Inputs, Quotas, Source, Wanted
 
 __all__ = [
+    "INPUTS",
     "Ask",
     "At",
     "Do",
