@@ -181,10 +181,11 @@ def stored(preset: Preset, run: Mapping[str, Any] | None) -> Iterable[str]:
     each = f", {cost['calls_per_row']:.2f} for each row" if cost["calls_per_row"] else ""
     yield (
         f"`{cell(run['model'])}` on the samples, {run['wanted']} rows wanted: {len(rows)} accepted; "
-        f"{cost['calls']:,} calls{each}, {cost['tokens_in'] + cost['tokens_out']:,} tokens. "
+        f"{cost['calls']:,} calls{each}, {cost['tokens_in'] + cost['tokens_out']:,} tokens. {_ended(run)}"
         "Rows are shown as they came, good or bad."
     )
-    yield table(["gate", "reached", "stopped"], [(cell(gate), reached, out) for gate, reached, out in run["funnel"]])
+    funnel = [(cell(gate), "" if reached is None else reached, out) for gate, reached, out in run["funnel"]]
+    yield table(["gate", "reached", "stopped"], funnel)
     if preset.gated:
         yield "The rows of a gated recipe are not shown."
         return
@@ -195,6 +196,10 @@ def stored(preset: Preset, run: Mapping[str, Any] | None) -> Iterable[str]:
     for row in run["rejected"][:REJECTED]:
         yield f"`{code_text(row['gate'])}`: {cell(_cut(str(row['why']), 300))}"
         yield fenced(_spelled(row["values"]), "json")
+
+
+def _ended(run: Mapping[str, Any]) -> str:
+    return f"It was ended before that: {cell(run['ended'])}. " if run["ended"] else ""
 
 
 # -- the index -----------------------------------------------------------------------

@@ -148,3 +148,31 @@ def test_a_figure_that_could_not_be_measured_is_not_met(check: ModuleType):
     assert not check.Measured({}, None, 0.0).met
     assert check.Measured({}, 0.1, 0.2, "<=").met
     assert not check.Measured({}, 0.3, 0.2, "<=").met
+
+
+@pytest.mark.parametrize("minutes", [None, 0.0])
+def test_rows_of_a_recipe_are_kept_with_what_stopped_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float | None
+):
+    """Shortened papers, funnel and cost; where the time is up, what there is."""
+    from proposing_world import NAME, Scripted, shelved
+
+    rows = importlib.import_module("benchmarks.recipes._rows")
+    shelved(monkeypatch)
+    script = Scripted()
+    script.lucky = 2
+    monkeypatch.setattr(rows, "open_engine", lambda lm: script.engine())
+    record = rows.store_rows(NAME, "x", 4, tmp_path / "run", tmp_path / "kept", minutes=minutes)
+    assert json.loads((tmp_path / "kept" / f"{NAME}.json").read_text()) == record
+    assert bool(record["ended"]) == (minutes is not None)
+    if minutes is None:
+        assert len(record["rows"]) == 4
+        assert set(record["rows"][0]["values"]) == {"task", "reply"}
+        assert set(record["rows"][0]["passport"]) == {"model", "licence", "calls", "tokens", "verdicts"}
+        assert (
+            record["rejects"]["length(task, 4..50)"]
+            == {gate: stopped for gate, _, stopped in record["funnel"]}["length(task, 4..50)"]
+        )
+        assert record["cost"]["calls_per_row"] == pytest.approx(record["cost"]["calls"] / 4, abs=0.01)
+    else:
+        assert (record["rows"], record["cost"]["calls_per_row"]) == ([], None)

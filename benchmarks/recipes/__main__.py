@@ -2,7 +2,7 @@
 
     python -m benchmarks.recipes [NAME ...] --json           measure checks: all, or those of ids or methods
     python -m benchmarks.recipes --summary --json            how all checks stand; those that tests decide are run
-    python -m benchmarks.recipes --rows PRESET ... [--lm MODEL] [--n 6]    real rows of presets, or of `all`
+    python -m benchmarks.recipes --rows PRESET ... [--lm MODEL] [--n 6] [--minutes M]    real rows of presets, or of `all`
 
 What was measured is kept in benchmarks/results/recipes/, a file for each check; a check that has one is
 not measured again without `--again`. Calls are kept in `--runs`, so that a check that was stopped goes on.
@@ -171,8 +171,14 @@ def _rows(args: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
     for name in names:
         run = args.runs / "rows" / f"{name}-{args.lm.rpartition('/')[2]}-{args.n}"
         print(f"{name}: {args.n} rows by {args.lm}", file=sys.stderr, flush=True)
-        record = store_rows(name, args.lm, args.n, run)
-        told = ("model", "wanted", "rejects", "funnel", "shortfall", "cost", "seconds")
+        try:
+            record = store_rows(name, args.lm, args.n, run, minutes=args.minutes)
+        except Exception:  # one recipe that breaks must not cost the others
+            traceback.print_exc()
+            figures[name] = {"error": traceback.format_exc(limit=-1)}
+            goals.append(Goal(name, None, 1))
+            continue
+        told = ("model", "wanted", "ended", "rejects", "funnel", "cost", "seconds")
         figures[name] = {"rows": len(record["rows"]), **{each: record[each] for each in told}}
         goals.append(Goal(name, len(record["rows"]), 1))
     return figures, goals
@@ -186,6 +192,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", metavar="PRESET", help="real rows of these presets, or of all")
     parser.add_argument("--lm", default=MODELS["qwen"], metavar="MODEL", help="who writes them (default: %(default)s)")
     parser.add_argument("--n", type=int, default=6, metavar="N", help="accepted rows wanted of each (default: 6)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="the most that the rows of one recipe may take")
     parser.add_argument("--again", action="store_true", help="measure also what has a result")
     parser.add_argument(
         "--runs", type=Path, default=Path("runs") / "recipes", metavar="FOLDER", help="where calls are kept"

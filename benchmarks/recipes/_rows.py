@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from stillroom.engines import open_engine
+from stillroom.errors import BudgetExceeded
+from stillroom.ledger import Budget
 from stillroom.programs.published import preset, run_preset
 from stillroom.rows import EmittedRow
 from stillroom.store import Store
@@ -19,7 +21,9 @@ KEPT = 6
 """Rejected rows that are kept to be shown."""
 
 
-def store_rows(name: str, lm: str, rows: int, run: Path, into: Path = FOLDER) -> dict[str, Any]:
+def store_rows(
+    name: str, lm: str, rows: int, run: Path, into: Path = FOLDER, *, minutes: float | None = None
+) -> dict[str, Any]:
     """Run a preset for real on its samples, and keep what came of it.
 
     Args:
@@ -28,32 +32,38 @@ def store_rows(name: str, lm: str, rows: int, run: Path, into: Path = FOLDER) ->
         rows: Accepted rows wanted.
         run: The run folder: a run that was stopped goes on there.
         into: Where the record is kept, as NAME.json.
+        minutes: The most that it may take, over all its sessions; what was made by then is kept.
     """
-    recipe, began = preset(name), time.monotonic()
+    recipe, ended, funnel = preset(name), "", []
     engine = open_engine(lm)
     try:
-        emitted = run_preset(recipe, run, lm=engine, samples=True, rows=rows)
-        model = engine.model
+        emitted = run_preset(recipe, run, lm=engine, samples=True, rows=rows, budget=Budget(minutes=minutes))
+        funnel = [list(each) for each in emitted.funnel]
+    except BudgetExceeded as error:
+        ended = str(error)
     finally:
         engine.close()
     with Store(run) as store:
-        spent = store.spent("emit")
+        spent, made = store.spent("emit"), list(store.rows())
+    accepted = [row for row in made if row.status == "accepted"]
+    others = [row for row in made if row.status != "accepted"]
     record = {
         "recipe": recipe.name,
-        "model": model,
+        "model": engine.model,
         "wanted": rows,
-        "rows": [_shortened(row) for row in emitted.rows],
-        "rejects": {gate: stopped for gate, _, stopped in emitted.funnel if stopped},
-        "rejected": [_shortened(row) for row in emitted.rejects[:KEPT]],
-        "funnel": [list(each) for each in emitted.funnel],
-        "shortfall": dict(emitted.shortfall),
+        "ended": ended,
+        "rows": [_shortened(row) for row in accepted],
+        "rejects": dict(Counter(row.gate for row in others)),
+        "rejected": [_shortened(row) for row in others[:KEPT]],
+        # where the time was up, only what was stopped is known
+        "funnel": funnel or [[gate, None, count] for gate, count in Counter(row.gate for row in others).items()],
         "cost": {
             "calls": spent.calls,
             "tokens_in": spent.tokens_in,
             "tokens_out": spent.tokens_out,
-            "calls_per_row": round(spent.calls / len(emitted.rows), 2) if emitted.rows else None,
+            "calls_per_row": round(spent.calls / len(accepted), 2) if accepted else None,
         },
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(spent.seconds, 1),
     }
     into.mkdir(parents=True, exist_ok=True)
     write_atomic(into / f"{recipe.name}.json", pretty(record))
