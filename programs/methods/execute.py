@@ -11,9 +11,9 @@ check a response in place of tests.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from stillroom.errors import BadConfig
 from stillroom.evals.copies.duplicates import Exact
@@ -87,7 +87,7 @@ def flow(job: Job[Params]) -> Flow:
     reads = ("problem", "entry", "human", "tries", *(("written",) if params.tests == "written" else ()))
     parts += [
         Do("run", runs.first, reads=reads, adds=ADDS, beside=True),
-        At(Rule("tests can be run", lambda row: "" if row["tests"] else "none can", "verifier", "audit"), ("tests",)),
+        At(Rule("tests can be run", _untested, "verifier", "audit"), ("tests", "dropped")),
     ]
     for number in range(1, params.repairs + 1):
         fixed = f"fixed {number}"
@@ -105,6 +105,12 @@ def flow(job: Job[Params]) -> Flow:
         At(Enough(job.rows), ("problem",)),
     ]
     return job.flow(Once(lambda: _wanted(job), job.rows), parts, emits=EMITS, text=("problem",), attempts=1)
+
+
+def _untested(row: Mapping[str, Any]) -> str:
+    if row["tests"]:
+        return ""
+    return f"each of {len(row['dropped'])} tests is failed by all" if row["dropped"] else "there is none that parses"
 
 
 def _check(params: Params) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
+from stillroom.evals import folded
 from stillroom.evals.code import extract_code
 from stillroom.evals.gates import Whole
 from stillroom.evals.outputs import LANGUAGES, usable
@@ -253,7 +254,11 @@ def _reasoning(job: Job[Params]) -> list[Part]:
 def _answer(job: Job[Params]) -> list[Part]:
     def first(row: State) -> Mapping[str, Any]:
         said = [each["response"] for each in row["tries"]]
-        fit = [each for each in said if not mismatch(each, row["target_language"], row["prompt"])]
+        fit = [
+            each
+            for each in said
+            if folded(each) != folded(row["prompt"]) and not mismatch(each, row["target_language"], row["prompt"])
+        ]
         record = _record(row["prompt"], (fit or said)[0])
         return {
             "completion": record["completion"], "records": [record], "tags": [MACHINE], "direction": MACHINE, "responses": said,
@@ -261,6 +266,9 @@ def _answer(job: Job[Params]) -> list[Part]:
 
     def why(row: Mapping[str, Any]) -> str:
         return mismatch(row["completion"], row["target_language"], row["prompt"])
+
+    def echo(row: Mapping[str, Any]) -> str:
+        return "the answer is the prompt" if folded(row["completion"]) == folded(row["prompt"]) else ""
 
     return [
         job.ask("answer", samples=job.params.samples, into="tries", inputs={"instruction": "prompt"}),
@@ -271,6 +279,7 @@ def _answer(job: Job[Params]) -> list[Part]:
             adds=("completion", "records", "tags", "direction", "responses"),
         ),
         At(Whole(), ("completion",)),
+        At(Rule("no echo", echo), ("prompt", "completion")),
         At(Rule("in the prompt's language", why, "verifier"), ("prompt", "completion", "target_language")),
     ]
 

@@ -351,6 +351,13 @@ def test_a_latin_answer_to_a_devanagari_prompt_is_rejected_in_a_run(tmp_path):
     assert row.passport.verdicts[-1]["by"] == "verifier"
 
 
+def test_an_answer_that_is_the_prompt_is_none(tmp_path):
+    here = World({"answer": lambda inputs: {"response": f"  {inputs['instruction']}\n"}})
+    prompts = [{"prompt": HINDI, "language": "hi"}]
+    emitted = here.run("llama3-multilingual", tmp_path, rows=1, given={"prompts": prompts})
+    assert stopped(emitted) == {"no echo": 1}
+
+
 def test_of_several_answers_the_first_in_its_language_is_taken(tmp_path):
     right = "प्रिय शिक्षक, आपने मुझे जो सिखाया उसके लिए धन्यवाद।"
     turn = iter(["Dear teacher, thank you.", right])
