@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from recipe_world import World, stopped, values
 
-from stillroom.errors import BadConfig
+from stillroom.errors import BadConfig, BudgetExceeded
 from stillroom.evals.copies.duplicates import rouge_l
 from stillroom.evals.copies.novelty import rouge_words
 from stillroom.evals.gates import Candidate
+from stillroom.ledger import Budget
 from stillroom.programs.methods._instances import WITH_INPUT, WITHOUT_INPUT, contradiction, encoded, valid
 from stillroom.programs.methods.bootstrap import METHOD, Params, form
 from stillroom.programs.published import presets, records, sample
+from stillroom.values import digest
 
 SEEDS = Path(__file__).parents[3] / "shared" / "data" / "self_instruct_seeds" / "data.jsonl"
 MINE = sorted(name for name, each in presets().items() if each.method == "bootstrap")
@@ -232,3 +234,26 @@ def test_every_preset_gives_rows_and_records_with_their_papers(name, tmp_path):
 def test_the_same_seed_gives_the_same_rows(tmp_path):
     first, again = (world().run("self-instruct", tmp_path / name, rows=20) for name in "ab")
     assert values(first.rows) == values(again.rows)
+
+
+def pure() -> World:
+    """What is proposed follows from the list that is shown, in whatever order lists come."""
+    here = world()
+
+    def propose(inputs):
+        key = digest(inputs["listed"])
+        return "\n".join(f"{at}. Weigh {' '.join(digest([key, at, word]) for word in range(4))}" for at in range(9, 13))
+
+    here.said["propose"] = propose
+    return here
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_rows_and_pays_nothing_twice(tmp_path):
+    whole, first, second = pure(), pure(), pure()
+    rows = values(whole.run("self-instruct", tmp_path / "whole", rows=70).rows)
+    with pytest.raises(BudgetExceeded):
+        first.run("self-instruct", tmp_path / "stopped", rows=70, budget=Budget(calls=90))
+    again = second.run("self-instruct", tmp_path / "stopped", rows=70, budget=Budget(calls=1000))
+    assert values(again.rows) == rows
+    assert len(first.asked) == 90
+    assert len(first.asked) + len(second.asked) == len(whole.asked)
