@@ -1,10 +1,10 @@
 """Labels of single steps: by completions from each prefix, by a stronger scorer, or by people.
 
 PRM800K (Lightman et al. 2023, arXiv:2305.20050) has people label the steps of sampled solutions, up to the first
-wrong one; a solution scores the product of its steps' probabilities; what they are shown are the most convincing
-wrong answers (`stillroom.programs.methods._process_queue`). Llama 3.1 (arXiv:2407.21783, 4.3.3) filters with models
-trained on step labels. Where nobody labels, a step counts by how many of some completions from behind it arrive at
-the right answer (Wang et al. 2023, Math-Shepherd, arXiv:2312.08935).
+wrong one; a solution scores the product of its steps' probabilities; what people are shown are the most convincing
+wrong answers (`candidates`, `choose` and `write_queue` make the file that they fill). Llama 3.1 (arXiv:2407.21783,
+4.3.3) filters with models trained on step labels. Where nobody labels, a step counts by how many of some completions
+from behind it arrive at the right answer (Wang et al. 2023, Math-Shepherd, arXiv:2312.08935).
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from stillroom.programs.published.listed import Listed
 from stillroom.signatures.operators import Solve, YesNo
 from stillroom.values import digest
 
+from ._process_queue import Scored, candidates, choose, write_queue
 from ._process_steps import product, rated, split_steps, up_to_first_wrong
 from ._reason_checks import math_equal, shown
 
-__all__ = ["METHOD", "Params"]
+__all__ = ["METHOD", "Params", "Scored", "candidates", "choose", "write_queue"]
 
 QUESTION = "Is the last step of this solution right, given the problem and the steps before it?"
 _SO_FAR = "{problem}\n\nThe solution begins like this. Go on from there; do not change what stands here.\n{steps}"

@@ -86,6 +86,9 @@ class Share:
         """One verdict per candidate, in order: earlier ones count."""
         every, such, verdicts = self._all, self._such, []
         for each in batch:
+            if each.fault:
+                verdicts.append(Verdict.fail(each.fault))
+                continue
             mine = self._is(each)
             # as a fraction of what is written: 0.15 of 20 is 3
             fits = not mine or such + 1 <= Fraction(str(self._most)) * (every + 1)

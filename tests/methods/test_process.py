@@ -12,8 +12,8 @@ import pytest
 from recipe_world import World, values
 
 from stillroom.errors import BadConfig, BadData
-from stillroom.programs.methods._process_queue import Scored, candidates, choose, write_queue
 from stillroom.programs.methods._process_steps import product, rated, split_steps, up_to_first_wrong
+from stillroom.programs.methods.process import Scored, candidates, choose, write_queue
 from stillroom.programs.published import preset, records
 
 
