@@ -118,7 +118,7 @@ class Standing:
     right: tuple[int, ...]
 
 
-def standing(grid: Sequence[Sequence[bool]], share: float = 0.8) -> Standing:
+def standing(grid: Sequence[Sequence[bool]], share: float = 0.8, *, trusted: bool = False) -> Standing:
     """Drop tests that nobody passes, and say which attempts pass at least `share` of the others.
 
     With one attempt nothing is dropped: its failure and a wrong test cannot be told apart.
@@ -126,6 +126,7 @@ def standing(grid: Sequence[Sequence[bool]], share: float = 0.8) -> Standing:
     Args:
         grid: One row an attempt, one column a test; whether it passed.
         share: In 0..1; an attempt passes ceil(share * tests) of them, one at least.
+        trusted: Whether the tests are known to be right, as those of people: then none is dropped.
 
     Raises:
         BadConfig: If `share` is out of range, or the rows differ in length.
@@ -136,7 +137,7 @@ def standing(grid: Sequence[Sequence[bool]], share: float = 0.8) -> Standing:
     if not 0 <= share <= 1 or len({len(row) for row in grid}) > 1:
         raise BadConfig(f"a standing needs a share in 0..1 and a full table, got {share} and {list(map(len, grid))}")
     columns = range(len(grid[0]) if grid else 0)
-    surviving = tuple(at for at in columns if len(grid) == 1 or any(row[at] for row in grid))
+    surviving = tuple(at for at in columns if trusted or len(grid) == 1 or any(row[at] for row in grid))
     passes = tuple(sum(row[at] for at in surviving) for row in grid)
     # in floats a share of a whole number may come out just above the next one
     least = max(1, math.ceil(share * len(surviving) - 1e-9))

@@ -19,7 +19,6 @@ from typing import Any
 
 from stillroom.errors import BadConfig, EngineRefused
 
-from .code import AS_MODULE
 from .sandbox import Limits, Sandbox, shared_sandbox
 
 __all__ = ["LANGUAGES", "Language", "Outputs", "agree", "arguments", "difference", "outputs", "parameters", "usable"]
@@ -36,7 +35,7 @@ class Language:
     Attributes:
         title: As people call it.
         tag: Of its fenced blocks.
-        script: What runs it, in the sandbox; Python's comes after the program.
+        script: What runs it, in the sandbox.
         form: What a program must look like to be run, for whoever writes one.
     """
 
@@ -104,8 +103,8 @@ def outputs(
     """
     if language not in LANGUAGES:
         raise BadConfig(f"a language must be one of {', '.join(LANGUAGES)}, got {language!r}")
-    script = (LANGUAGES[language].script, (_SCRIPTS / LANGUAGES[language].script).read_text(encoding="utf-8"))
-    parts = [("module.py", AS_MODULE), ("program.py", code), script] if language == "python" else [script]
+    script = LANGUAGES[language].script
+    parts = [(script, (_SCRIPTS / script).read_text(encoding="utf-8"))]
     job = {"code": code, "entry": entry, "inputs": inputs, "names": list(names), "like": list(like)}
     try:
         ran = (sandbox or shared_sandbox()).run(

@@ -1,12 +1,15 @@
-"""Runs inside the sandbox, after a program: call one of its functions with each of many inputs.
+"""Runs inside the sandbox: a Python program, then one of its functions with each of many inputs.
 
-Read as text and executed there; reads `job.json`, leaves `found`.
+Read as text and executed there; reads `job.json`, leaves `found`. The program is a module of its own, so that its
+names and these do not meet.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 
@@ -32,12 +35,16 @@ def called(function: Callable[..., Any], inputs: list[list[Any]]) -> list[dict[s
     return out
 
 
-if "json" in globals() and __name__ in ("__main__", "program"):
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Execute the program, which is imported rather than started, and call."""
+    program = sys.modules["program"] = ModuleType("program")
+    exec(compile(job["code"], "program.py", "exec", dont_inherit=True), program.__dict__)  # noqa: S102
+    function = getattr(program, job["entry"], None)
+    if not callable(function):
+        return {"fault": f"it defines no {job['entry']}", "outputs": []}
+    return {"fault": "", "outputs": called(function, job["inputs"])}
+
+
+if __name__ == "__main__":
     with open("job.json", encoding="utf-8") as file:
-        job = json.load(file)
-    function = globals().get(job["entry"])
-    found = (
-        {"fault": "", "outputs": called(function, job["inputs"])}
-        if callable(function)
-        else {"fault": f"it defines no {job['entry']}", "outputs": []}
-    )
+        found = run(json.load(file))

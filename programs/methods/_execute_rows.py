@@ -31,12 +31,14 @@ class Runs:
         share: Of the tests, for a right attempt.
         lint: Whether the linter must have nothing to say.
         limits: Of one attempt under one test.
+        trusted: Whether tests are those of people: none is dropped for being failed by all.
     """
 
     code: bool
     share: float
     lint: bool
     limits: Limits
+    trusted: bool = False
 
     def first(self, row: State) -> Mapping[str, Any]:
         """All attempts against all tests."""
@@ -89,7 +91,7 @@ class Runs:
             for attempt, fault in zip(attempts, faults, strict=True)
         ]
         grid = [[each.passed for each in row] for row in outcomes]
-        found = standing(grid, self.share)
+        found = standing(grid, self.share, trusted=self.trusted)
         counted = [tests[at] for at in found.surviving]
         return {
             "tests": counted,

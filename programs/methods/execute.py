@@ -41,7 +41,7 @@ class Params:
     Attributes:
         kind: "code", or "text": responses to instructions, checked by functions.
         samples: Solutions, or responses, to each problem.
-        tests: Whether tests are "written" by a model or "given" with the problem.
+        tests: Whether tests are "written" by a model or "given" with the problem; what is given is taken for right.
         checks: Functions written to check the responses to an instruction.
         share: Of the tests that count, how many a right solution passes, in 0..1; rounded up.
         repairs: Times that a failing solution is shown what went wrong, and written again.
@@ -74,17 +74,18 @@ def flow(job: Job[Params]) -> Flow:
     params = job.params
     _check(params)
     shared_sandbox()  # without one nothing can be kept: refused before anything is paid for
-    runs = Runs(params.kind == "code", params.share, params.lint, Limits(seconds=params.seconds))
+    given = params.tests == "given"
+    runs = Runs(params.kind == "code", params.share, params.lint, Limits(seconds=params.seconds), given)
     parts: list[Part]
     if params.kind == "code":
         parts = [job.ask("solve", samples=params.samples, into="tries")]
-        parts += [job.ask("tests", into="written")] if params.tests == "written" else []
+        parts += [] if given else [job.ask("tests", into="written")]
     else:
         instruction = {"instruction": "problem"}
         parts = [job.ask("respond", samples=params.samples, into="tries", inputs=instruction)]
-        if params.tests == "written":
+        if not given:
             parts.append(job.ask("checks", samples=params.checks, into="written", inputs=instruction))
-    reads = ("problem", "entry", "human", "tries", *(("written",) if params.tests == "written" else ()))
+    reads = ("problem", "entry", "human", "tries", *(() if given else ("written",)))
     parts += [
         Do("run", runs.first, reads=reads, adds=ADDS, beside=True),
         At(Rule("tests can be run", _untested, "verifier", "audit"), ("tests", "dropped")),

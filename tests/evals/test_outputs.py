@@ -89,3 +89,26 @@ def test_tcl_has_the_functions_that_its_own_library_defines():
 def test_an_unknown_language_is_refused():
     with pytest.raises(BadConfig, match="a language must be one of python, tcl, sql, got 'cobol'"):
         outputs("", "f", [[1]], language="cobol")
+
+
+@HELD
+def test_a_programs_names_and_those_that_run_it_do_not_meet():
+    program = """
+import json
+from dataclasses import dataclass
+
+def plain(x): return x * 2
+def called(x): return plain(x) + 1
+def run(x): return called(x)
+
+@dataclass
+class Pair:
+    left: "int"
+
+def found(x): return Pair(run(x)).left
+
+if __name__ == "__main__":
+    raise SystemExit(1)
+"""
+    for entry, right in (("plain", 6), ("called", 7), ("run", 7), ("found", 7)):
+        assert outputs(program, entry, [[3]]).values == (right,)

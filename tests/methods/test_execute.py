@@ -262,6 +262,14 @@ def test_no_more_than_ten_solutions_of_a_problem_are_kept(tmp_path):
     assert [call for call, _ in here.asked] == ["solve"] * 16  # its tests are given
 
 
+def test_tests_of_people_are_not_dropped_because_everybody_fails_one(tmp_path):
+    problem = {**PROBLEM, "tests": [*TESTS, "assert twice('ab') == 'abba'"]}
+    here = world(RIGHT[:2])
+    emitted = run(here, "rest-em-code", tmp_path / "a", problem, samples=2)
+    assert stopped(emitted) == {"passes its tests": 1}
+    assert len(run(world(RIGHT[:2]), "rest-em-code", tmp_path / "b", {**PROBLEM, "tests": TESTS}, samples=2).rows) == 1
+
+
 def test_tests_are_written_without_sight_of_a_solution(tmp_path):
     here = world(["def twice(n):\n    secret = n\n    return secret * 2\n"])
     run(here, "afm-code", tmp_path, samples=2)
