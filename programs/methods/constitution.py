@@ -17,12 +17,12 @@ from stillroom.errors import BadConfig
 from stillroom.evals.filters.boilerplate import refuses
 from stillroom.programs.flow import At, Do, Flow, Part, Quotas, Source, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from, need, span
+from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from, need
 from stillroom.signatures.operators import Answer, Compare, Critique, Rephrase, Revise
 from stillroom.values import digest
 
-from ._chosen import kept_apart, ranked
 from ._principles import Principle, consensus, drawn, length_ratio, read, settled, swap_consistent
+from ._sets import Apart
 
 __all__ = ["METHOD", "Params"]
 
@@ -244,27 +244,10 @@ def _contrasts(job: Job[Params]) -> tuple[Source, list[Part]]:
 # -- which principles ----------------------------------------------------------------------
 
 
-def _near(texts: Sequence[str], scores: Sequence[float], most: float) -> list[str]:
-    """For each text the kept one that it lies too close to, or ""."""
-    from stillroom.evals.embedding import default_embedder
-
-    found = kept_apart(default_embedder().embed(texts), ranked(texts, scores), most)
-    return ["" if each is None else texts[each] for each in found]
-
-
-def _apart_rule(most: float) -> Rule:
-    return Rule(
-        f"overlap <= {most:g}",
-        lambda row: f"it lies close to {row['near'][:80]!r}" if row["near"] else "",
-        by="verifier",
-    )
-
-
 def _selected(job: Job[Params]) -> tuple[Source, list[Part]]:
-    """Each principle is tried on the same pairs in both orders, then held against the others."""
+    """Each principle is held against the others, then tried on the same pairs in both orders."""
     params, rows = job.params, job.source("principles")
     texts = [each.text for each in read(rows)]
-    near = _near(texts, [0.0] * len(texts), params.overlap)
     pairs = job.source("pairs")
     pairs = job.rng("pairs").sample(pairs, min(params.pairs, len(pairs)))
     shown = {f"{name} {at}": pair[key] for at, pair in enumerate(pairs)
@@ -272,58 +255,64 @@ def _selected(job: Job[Params]) -> tuple[Source, list[Part]]:
 
     def wanted() -> Iterator[Wanted]:
         for slot, (row, text) in enumerate(zip(rows, texts, strict=True)):
-            yield made_from(slot, row, {**shown, "principle": text, "near": near[slot]})
+            ratio = length_ratio(text, texts)
+            fields = {"principle": text, "ratio": ratio, "text": text, "label": "", "score": 0.0}
+            yield made_from(slot, row, {**shown, **fields})
 
     def measured(row: State) -> Mapping[str, Any]:
         both = [(row[f"ab {at}"]["A"], row[f"ba {at}"]["B"]) for at in range(len(pairs))]
         near_half = [abs(settled(*each) - 0.5) <= params.unsure for each in both]
         return {
-            "ratio": length_ratio(row["principle"], texts),
             "consistency": fmean(swap_consistent(*each) for each in both),
             "unsure": fmean(near_half),
         }
 
     low, high = params.lengths
-    parts: list[Part] = []
+    length = Rule(
+        f"length({low:g}..{high:g} of the median)",
+        lambda row: "" if low <= row["ratio"] <= high else f"{row['ratio']:.2f} times as long as the median",
+    )
+    steady = Rule(
+        f"swap-consistency >= {params.consistency:g}",
+        by="judge",
+        why=lambda row: "" if row["consistency"] >= params.consistency else f"consistent on {row['consistency']:.2f}",
+    )
+    # what is told by the texts alone comes before the calls
+    parts: list[Part] = [At(Apart(params.overlap), ("label", "score", "text")), At(length, ("ratio",))]
     for at in range(len(pairs)):
         names = {"instruction": f"asked {at}", "a": f"a {at}", "b": f"b {at}"}
         parts += [
             job.ask("compare", f"compare {at}", inputs=names, shares=f"ab {at}"),
             job.ask("compare", f"swapped {at}", inputs={**names, "a": f"b {at}", "b": f"a {at}"}, shares=f"ba {at}"),
         ]
-    rules = (
-        Rule(f"length({low:g}..{high:g} of the median)",
-             lambda row: "" if low <= row["ratio"] <= high else f"{row['ratio']:.2f} times as long as the median"),
-        Rule(f"swap-consistency >= {params.consistency:g}", by="judge",
-             why=lambda row: "" if row["consistency"] >= params.consistency else f"consistent on {row['consistency']:.2f}"),
-    )  # fmt: skip
-    parts += [Do("measure", measured, adds=("ratio", "consistency", "unsure")), At(_apart_rule(params.overlap), ("near",)),
-              *(At(rule, ("ratio", "consistency")) for rule in rules), At(Enough(job.rows), ("principle",))]  # fmt: skip
+    parts += [Do("measure", measured, adds=("consistency", "unsure")), At(steady, ("consistency",)),
+              At(Enough(job.rows), ("principle",))]  # fmt: skip
     return Once(wanted, job.rows), parts
 
 
 def _agreed(job: Job[Params]) -> tuple[Source, list[Part]]:
     """Statements that every group agrees to, without copies, written as principles."""
     params, rows = job.params, job.source("statements")
-    shares = [consensus(row["votes"]) for row in rows]
-    liked = [at for at, share in enumerate(shares) if share >= params.agreed]
-    texts = [str(rows[at]["statement"]) for at in liked]
-    near = dict(zip(liked, _near(texts, [shares[at] for at in liked], params.overlap) if texts else [], strict=True))
 
     def wanted() -> Iterator[Wanted]:
         for slot, row in enumerate(rows):
-            fields = {"passage": str(row["statement"]), "style": PRINCIPLE, "consensus": shares[slot],
-                      "near": near.get(slot, "")}  # fmt: skip
-            yield made_from(slot, row, fields, consensus=round(shares[slot], 4))
+            said, share = str(row["statement"]), consensus(row["votes"])
+            fields = {"passage": said, "text": said, "style": PRINCIPLE, "label": "", "score": share}
+            yield made_from(slot, row, fields, consensus=round(share, 4))
 
     def why(row: Mapping[str, Any]) -> str:
-        return "" if row["consensus"] >= params.agreed else f"a group agrees by {row['consensus']:.2f} only"
+        return "" if row["score"] >= params.agreed else f"a group agrees by {row['score']:.2f} only"
 
     return Once(wanted, job.rows), [
-        At(Rule(f"consensus >= {params.agreed:g} in every group", why, by="person"), ("consensus",)),
-        At(_apart_rule(params.overlap), ("near",)),
+        At(Rule(f"consensus >= {params.agreed:g} in every group", why, by="person"), ("score",)),
+        At(Apart(params.overlap), ("label", "score", "text")),
         job.ask("word", inputs={}),
-        Do("principle", lambda row: {"principle": row["text"].strip()}, reads=("text",), adds=("principle",)),
+        Do(
+            "principle",
+            lambda row: {"principle": row["text"].strip(), "consensus": row["score"]},
+            reads=("text", "score"),
+            adds=("principle", "consensus"),
+        ),
         At(Enough(job.rows), ("principle",)),
     ]
 
@@ -343,8 +332,10 @@ def flow(job: Job[Params]) -> Flow:
     make, needs, emits = KINDS[job.params.kind]
     need(job, *needs)
     source, parts = make(job)
-    once = source.quotas is None
-    return job.flow(source, parts, emits=emits, attempts=1 if once else 4, window=span(job.rows) if once else None)
+    if source.quotas is not None:
+        return job.flow(source, parts, emits=emits)
+    # what is chosen from a whole set must be seen at once
+    return job.flow(source, parts, emits=emits, attempts=1, window=max(1, len(job.source(needs[0]))))
 
 
 METHOD = Method(

@@ -265,7 +265,7 @@ def test_a_statement_stays_where_both_groups_like_it(tmp_path):
     assert [row.values["principle"] for row in emitted.rows] == [
         "Choose the response that does so: say when you are not sure"
     ]
-    assert stopped(emitted) == {"consensus >= 0.6 in every group": 3, "overlap <= 0.9": 1}
+    assert stopped(emitted) == {"consensus >= 0.6 in every group": 3, "cosine <= 0.9": 1}
     at = {"x": [59, 98], "y": [100, 100]}  # (59 + 1) / (98 + 2) = 0.6 exactly
     for votes, kept in ((at, 1), ({**at, "x": [58, 98]}, 0)):
         given = {"statements": [{"statement": "Be kind.", "votes": votes}]}
@@ -288,7 +288,7 @@ def test_principles_that_overlap_or_judge_unsteadily_are_out(tmp_path):
         compare=lambda inputs: {"better": "A" if inputs["principle"] == fickle or inputs["a"] < inputs["b"] else "B"}
     )
     emitted = here.run("principle-selection", tmp_path, given={"principles": rows}, rows=20)
-    assert stopped(emitted) == {"overlap <= 0.9": 1, "length(0.5..2 of the median)": 1, "swap-consistency >= 0.6": 1}
+    assert stopped(emitted) == {"cosine <= 0.9": 1, "length(0.5..2 of the median)": 1, "swap-consistency >= 0.6": 1}
     assert len(emitted.rows) == 5
     assert {row.values["consistency"] for row in emitted.rows} == {1.0}
     fickle_row = next(row for row in emitted.rejects if row.gate.startswith("swap"))
