@@ -117,7 +117,7 @@ def _against(output: str, behind: Sequence[str]) -> str:
 def reverse(problem: str, answer: str, rng: random.Random) -> tuple[str, str] | None:
     """Ask for one of the numbers given, with the answer told; (problem, its answer), or None where no number is given.
 
-    As MetaMath has it (Yu et al. 2023, arXiv:2309.12284, after FOBAR), which AFM names as its source.
+    In the manner of MetaMath (Yu et al. 2023, arXiv:2309.12284).
     """
     found = list(NUMBER.finditer(problem))
     if not found:
