@@ -42,6 +42,7 @@ class Leg:
 class _Note:
     block: int
     window: int
+    owed: bool = False
     legs: list[Leg] = field(default_factory=lambda: [Leg()])
 
 
@@ -66,7 +67,8 @@ class History:
             self._note = _Note(block, window or usual)
             self._save()
         else:
-            self._note = _Note(known["block"], known["window"], [Leg(**leg) for leg in known["legs"]])
+            legs = [Leg(**leg) for leg in known["legs"]]
+            self._note = _Note(known["block"], known["window"], known.get("owed", False), legs)
             wanted = (block, window or self._note.window)
             if wanted != (self._note.block, self._note.window):
                 raise FingerprintChanged(
@@ -86,6 +88,17 @@ class History:
     def legs(self) -> Sequence[Leg]:
         """All legs so far, the last one under way or ended."""
         return tuple(self._note.legs)
+
+    @property
+    def owed(self) -> bool:
+        """Whether an outage ended the run: what it has cost is tried again when the run goes on."""
+        return self._note.owed
+
+    def owe(self, owed: bool) -> None:
+        """Note that an outage ended the run, or that what it has cost is being tried again."""
+        if owed != self._note.owed:
+            self._note.owed = owed
+            self._save()
 
     def begin_leg(self, leg: Leg) -> None:
         """Note that `leg` has begun, if that is not noted."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from stillroom.engines import Engine, Session
+from stillroom.errors import EngineError
 from stillroom.evals.gates import bound
 from stillroom.licences import inherited, of_teacher
 from stillroom.rows import EmittedRow
@@ -97,8 +98,10 @@ class Run:
 
         Raises:
             BudgetExceeded: When the budget ends first. What was under way is finished and recorded.
-            EngineError: When nothing works at all: every row failed with the same error.
+            EngineError: When nothing works at all: every row failed with the same error. When the run goes on, rows
+                that this has cost are tried again.
         """
+        retry = retry or self._history.owed
         # the last leg begins if the input has grown since
         legs = [*self._history.legs, *([Leg(retry=True)] if retry else []), Leg()]
         try:
@@ -112,9 +115,12 @@ class Run:
 
     async def _run_leg(self, leg: Leg) -> None:
         self.schedule.limit = leg.inputs
+        self._outage = _Outage(self._history.window)
         if leg.retry:
             self.schedule.revive()
         self._begin(leg)
+        if leg.retry:
+            self._history.owe(False)
         while self._blocks:
             block = self._blocks[0]
             rows = self._recalled(block)
@@ -123,6 +129,13 @@ class Run:
             self._commit(block, rows)
             self._begin(leg)
         self._history.end_leg(leg, self._committed)
+        if not leg.retry:  # of rows that were lost before, those that are left may be those that always fail
+            self._stop_if(self._outage.to_the_end(self._flow.block))
+
+    def _stop_if(self, outage: Exception | None) -> None:
+        if outage is not None:
+            self._history.owe(True)
+            raise outage
 
     # -- deciding ------------------------------------------------------------------------
 
@@ -209,7 +222,7 @@ class Run:
         if not await self._line.done(block):
             assert self._bench.stopped is not None
             raise self._bench.stopped
-        self._outage.see(block.units, first=self._committed == 0)
+        self._stop_if(self._outage.see(block.units, first=self._committed == 0))
         rows = [
             [self._row(draft) for draft in drafts]
             for _, drafts in groupby(block.drafts, key=lambda draft: id(draft.wanted))
@@ -231,25 +244,25 @@ class Run:
 
 
 class _Outage:
-    """Sees when nothing works: every row of the run's first block, or of a whole window, broke with the same error."""
+    """Sees when nothing works: every row of the run's first block, of a whole window, or of its end broke with the same error."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._alike, self._count = "", 0
+        self._error: Exception | None = None
 
-    def see(self, drafts: Sequence[Draft], *, first: bool) -> None:
-        """Look at the rows of a block before they are committed.
-
-        Raises:
-            Exception: The error that all of them had; the rows are not committed, and are tried again when the run goes on.
-        """
+    def see(self, drafts: Sequence[Draft], *, first: bool) -> Exception | None:
+        """Look at the rows of a block before they are committed: the error that all rows lately had, if it is one."""
         for draft in drafts:
             alike = "" if draft.error is None else _alike(draft.error)
             self._count = self._count + 1 if alike and alike == self._alike else int(bool(alike))
             self._alike = alike
-        error = drafts[-1].error
-        if error is not None and self._count >= (len(drafts) if first else self._most):
-            raise error
+        self._error = drafts[-1].error
+        return self._error if self._count >= (len(drafts) if first else self._most) else None
+
+    def to_the_end(self, least: int) -> Exception | None:
+        """The engine's error that at least so many rows had, up to the last one there is."""
+        return self._error if isinstance(self._error, EngineError) and self._count >= least else None
 
 
 def _alike(error: Exception) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import flow_world as world
+import pytest
 from flow_world import Model, plan, said
 
 from stillroom.errors import EngineBusy, EngineRefused
@@ -84,3 +85,28 @@ def test_a_short_outage_leaves_its_rows_to_be_tried_again_and_costs_no_other(tmp
     well = Model(lambda request: json.dumps({"a": "fine"}))
     assert world.run(tmp_path, flow(), well, retry=True).shortfall == {}
     assert set(tries(well)) == late
+
+
+def test_an_outage_up_to_the_end_ends_the_run_and_what_it_has_cost_is_tried_again(tmp_path: Path):
+    """The last thirty-five of forty rows: fewer than a window, but nothing has worked since."""
+    late = {f"row {number}" for number in range(5, 40)}
+    engine = Model(lambda request: EngineBusy("down") if said(request) in late else json.dumps({"a": "fine"}))
+    with pytest.raises(EngineBusy, match="down"):
+        world.run(tmp_path, flow(), engine)
+    well = Model(lambda request: json.dumps({"a": "fine"}))
+    assert world.run(tmp_path, flow(), well).fates["accepted"] == 40
+    assert set(tries(well)) == late
+    again = Model(lambda request: json.dumps({"a": "fine"}))
+    assert world.run(tmp_path, flow(), again).shortfall == {}
+    assert not again.asked
+
+
+def test_rows_that_always_fail_are_put_aside_when_they_are_all_that_is_left(tmp_path: Path):
+    """Told once as an outage, which they cannot be told from; the next run tries them once more and ends."""
+    bad = {f"row {number}" for number in range(5, 40)}
+    engine = Model(lambda request: EngineBusy("too long") if said(request) in bad else json.dumps({"a": "fine"}))
+    with pytest.raises(EngineBusy, match="too long"):
+        world.run(tmp_path, flow(), engine)
+    emitted = world.run(tmp_path, flow(), engine)
+    assert (emitted.fates["accepted"], emitted.shortfall) == (5, {"rows": 35})
+    assert {tries(engine)[row] for row in bad} == {2}
