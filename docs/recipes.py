@@ -214,6 +214,18 @@ def index() -> str:
             "`stillroom recipes list` tells the same, `stillroom recipes show NAME` more of one, "
             "`stillroom recipes run NAME` makes rows.",
             table(["recipe", "what", "method", "gives", "stored run"], map(_entry, presets().values())),
+            "## Compiling a call",
+            "Everything that a recipe asks a model is a typed call, and each is a target of compiling. "
+            "Wanted rows of the recipe are drawn from its sources and split: some to learn from, some to score "
+            "candidates on, some kept for the end. A candidate plan stands in for the call, everything else is done as "
+            "ever, and the score of a row is the share of what came of it that passed the recipe's own gates, verifiers "
+            "and judges; gates that compare rows with each other are left out. Demos are answers of which came what "
+            "passed. The recipe's own plan is kept unless a better one is established; the saved plan says on what evidence.",
+            fenced(
+                "stillroom compile --recipe self-instruct --call propose --lm local/qwen2.5-coder-1.5b --samples --calls 2000\n"
+                "stillroom recipes run self-instruct --samples --plan propose=runs/self-instruct-propose/plan.json",
+                "sh",
+            ),
             "## Systems",
             "Every system of the table, and what covers it.",
             table(["nr", "system", "paper", "status", "by"], map(_system, systems())),
