@@ -6,13 +6,13 @@ from stillroom.programs.flow import Do
 from stillroom.programs.flow.working import needs
 
 
-def test_a_condition_waits_for_all_steps_before_it():
+def test_a_condition_waits_for_all_before_it_and_all_behind_it_wait():
     steps = [
         Do("label", lambda row: {"kind": "yes"}, reads=("text",), adds=("kind",)),
         Do("other", lambda row: {"more": 1}, reads=("text",), adds=("more",), when=lambda row: row["kind"] == "yes"),
         Do("free", lambda row: {"free": 1}, reads=("text",), adds=("free",)),
     ]
-    assert needs(steps) == [frozenset(), frozenset({0}), frozenset()]
+    assert needs(steps) == [frozenset(), frozenset({0}), frozenset({1})]
 
 
 def test_what_a_condition_may_look_at_is_not_overwritten_before_it():
