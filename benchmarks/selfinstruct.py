@@ -33,7 +33,7 @@ def run(folder: str, lm: str, rows: str, seeds: str) -> None:
     from stillroom.programs.published import run_preset
 
     given = {"seeds": [json.loads(line) for line in _seeds(Path(seeds))]}
-    emitted = run_preset("self-instruct", folder, lm=lm, given=given, rows=int(rows), params={"instances": 1})
+    emitted = run_preset("self-instruct", folder, lm=lm, given=given, rows=int(rows))
     print(json.dumps(emitted.as_json()))
 
 

@@ -42,8 +42,8 @@ def forms(word: str) -> frozenset[str]:
 
     Rules spell some forms that no one writes (`goed`); they are never found, so they do no harm.
 
-    >>> sorted(forms("stop"))[:4]
-    ['stop', 'stopped', 'stopper', 'stoppest']
+    >>> {"stop", "stops", "stopped", "stopping"} <= forms("stop")
+    True
     """
     word = word.lower()
     made = {word, f"{word}s", f"{word}'s", f"{word}ed", f"{word}ing", f"{word}er", f"{word}est"}
