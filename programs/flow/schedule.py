@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from stillroom.errors import BadConfig
 
-from .wanted import INPUTS, Source, Wanted
+from .wanted import INPUTS, Source, Wanted, most_of
 
 __all__ = ["PRIOR", "Schedule"]
 
@@ -28,6 +28,7 @@ class _Cell:
     name: str
     wanted: int | None
     fresh: Iterator[Wanted]
+    most: int | None  # rows that may be begun
     again: deque[Wanted] = field(default_factory=deque)
     revived: Iterator[Wanted] = field(default_factory=lambda: iter(()))
     drawn: int = 0  # slots taken from `fresh`
@@ -45,18 +46,23 @@ class _Cell:
     def full(self) -> bool:
         return self.wanted is not None and self.accepted >= self.wanted
 
+    @property
+    def spent(self) -> bool:
+        return self.most is not None and self.begun >= self.most
+
 
 class Schedule:
     """The decisions of one run.
 
     A cell with a quota begins rows while those under way are not expected to fill it: by the share
     of its rows that passed so far, and at first as if all of them would. Slots that failed come
-    before fresh ones, so that what was to be balanced over slots stays so.
+    before fresh ones, so that what was to be balanced over slots stays so. An input that need not be
+    read to its end is a cell with a quota, but for one thing: it ends by itself.
 
     Args:
         source: What is wanted.
-        attempts: Tries of a slot. A cell with a quota begins at most `attempts` rows for each wanted one,
-            whichever slots they go to. A slot whose engine failed waits until it is revived: the engine has had
+        attempts: Tries of a slot. A cell that is drawn from without end begins at most `attempts` rows for each
+            wanted one, whichever slots they go to. A slot whose engine failed waits until it is revived: the engine has had
             its own tries, and what nobody answered leaves the slot all of its own.
 
     Attributes:
@@ -68,8 +74,12 @@ class Schedule:
         if attempts < 1:
             raise BadConfig(f"attempts must be at least 1, got {attempts!r}")
         self._source, self._attempts = source, attempts
-        quotas = {INPUTS: None} if source.quotas is None else source.quotas
-        self._cells = {name: _Cell(name, wanted, source.wanted(name)) for name, wanted in quotas.items()}
+        if source.quotas is None:
+            cells = [_Cell(INPUTS, most_of(source), source.wanted(INPUTS), None)]
+        else:
+            quotas = source.quotas.items()
+            cells = [_Cell(name, wanted, source.wanted(name), attempts * wanted) for name, wanted in quotas]
+        self._cells = {cell.name: cell for cell in cells}
         self._ring = deque(self._cells.values())
         self._turn = 0
         self._lost: dict[tuple[str, int], int] = {}
@@ -109,9 +119,7 @@ class Schedule:
             return True
         left = cell.wanted - cell.accepted
         # to the nearest: one row missing and one under way that passes 7 times in 10 is not worth a second call
-        return (
-            left > 0 and cell.begun < self._attempts * cell.wanted and cell.in_flight * self._yield(cell) + 0.5 <= left
-        )
+        return left > 0 and not cell.spent and cell.in_flight * self._yield(cell) + 0.5 <= left
 
     def _yield(self, cell: _Cell) -> float:
         """Rows that pass for each one begun, shrunk towards that of all cells."""
@@ -206,11 +214,7 @@ class Schedule:
     @property
     def exhausted(self) -> list[str]:
         """Cells with a quota that are not full and have used all their tries."""
-        return [
-            name
-            for name, cell in self._cells.items()
-            if cell.wanted is not None and not cell.full and cell.begun >= self._attempts * cell.wanted
-        ]
+        return [name for name, cell in self._cells.items() if cell.spent and not cell.full]
 
 
 def _picked(source: Source, cell: str, slots: dict[int, int]) -> Iterator[Wanted]:

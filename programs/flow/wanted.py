@@ -18,7 +18,7 @@ from stillroom.signatures import Field, read_rows
 from stillroom.signatures.cells import settled
 from stillroom.values import digest
 
-__all__ = ["INPUTS", "Inputs", "Quotas", "Source", "Wanted"]
+__all__ = ["INPUTS", "Inputs", "Quotas", "Source", "Wanted", "most_of"]
 
 INPUTS = "rows"
 """The cell of rows that come from an input."""
@@ -61,7 +61,8 @@ class Source(Protocol):
     """Where wanted rows come from.
 
     What it gives may depend on what it has learnt and on nothing else: a run that goes on draws
-    the same rows again.
+    the same rows again. A source without quotas ends by itself; one that need not come to its end
+    says in `most` how many accepted rows are enough.
     """
 
     @property
@@ -77,6 +78,12 @@ class Source(Protocol):
 
     def learn(self, rows: Sequence[EmittedRow]) -> None:
         """See what became of rows, in the order they were committed, before further ones are drawn."""
+
+
+def most_of(source: Source) -> int | None:
+    """Accepted rows that are enough of a source without quotas; None for all there are, and where there are quotas."""
+    most: int | None = getattr(source, "most", None)
+    return most
 
 
 @dataclass(frozen=True)

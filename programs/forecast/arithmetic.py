@@ -9,7 +9,7 @@ from stillroom.engines import Engine, price_of
 from stillroom.programs.flow import Flow
 
 from .bounds import UNSEEN, Asking, askings
-from .standing import Standing, limits_of, quotas_of, wanted_of
+from .standing import Standing, begun_at_most, limits_of, quotas_of
 from .value import Estimate, Forecast, Limit, Model
 
 __all__ = ["BASIS", "bounds_forecast", "with_limits"]
@@ -25,8 +25,8 @@ def bounds_forecast(flow: Flow, engines: Sequence[Engine], standing: Standing) -
         engines: The run's own, and those beside it.
         standing: Where the run stands.
     """
-    asked, wanted, spent = askings(flow, engines), wanted_of(flow), standing.spent
-    tries = flow.attempts * sum(quotas_of(flow).values()) - standing.seen.begun
+    asked, wanted, spent = askings(flow, engines), sum(quotas_of(flow).values()), standing.spent
+    tries = sum(begun_at_most(flow).values()) - standing.seen.begun
     tasks = _Tasks(wanted - standing.accepted, tries, flow.attempts, asked)
     models = tuple(_model(name, asked, tasks, engines) for name in dict.fromkeys(each.model for each in asked))
     calls = plus(max(spent.calls, standing.asked), (each.calls for each in models))

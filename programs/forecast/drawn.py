@@ -20,12 +20,13 @@ import numpy.typing as npt
 from stillroom.engines import Engine, Price, price_of
 from stillroom.programs.flow import Flow
 from stillroom.programs.flow.runner import DEPTH
+from stillroom.programs.flow.wanted import most_of
 
 from .bounds import worst_call
 from .quotas import Cells, Played, play_input, play_quotas
 from .seen import Cell, Moments, Seen, Usage
 from .shares import share_draws, variety_draws
-from .standing import Standing, limits_of, quotas_of, wanted_of
+from .standing import Standing, begun_at_most, limits_of, quotas_of
 from .value import Estimate, Forecast, Limit, Model, Stratum
 
 __all__ = ["drawn"]
@@ -65,7 +66,7 @@ class _Drawing:
     rng: np.random.Generator
 
     def __post_init__(self) -> None:
-        self.quotas = self._begun_at_most()
+        self.quotas = quotas_of(self.flow)
         named = zip(self.flow.names, self.flow.parts, strict=True)
         self.remember = [name for name, part in named if hasattr(getattr(part, "gate", part), "fresh")]
         self.runs = int(np.clip(DRAWS // max(len(self.quotas), 1), *RUNS))
@@ -80,7 +81,7 @@ class _Drawing:
     @cached_property
     def wanted(self) -> int:
         """Accepted rows wanted in all."""
-        return wanted_of(self.flow)
+        return sum(self.quotas.values())
 
     @property
     def window(self) -> int:
@@ -89,16 +90,6 @@ class _Drawing:
         return flow.window or flow.block * math.ceil(DEPTH * self.engines[0].max_concurrency / flow.block)
 
     # -- rows and calls ------------------------------------------------------------------
-
-    def _begun_at_most(self) -> dict[str, int]:
-        """Rows wanted by cell; of a source that ends when it has enough, as many as it will begin by then."""
-        quotas = quotas_of(self.flow)
-        if self.wanted == sum(quotas.values()):
-            return quotas
-        share = max(self.seen.passed / self.seen.begun, 1 / max(sum(quotas.values()), 1))
-        block = self.flow.block
-        needed = math.ceil(self.wanted / share / block) * block + self.window - block
-        return {name: min(count, needed) for name, count in quotas.items()}
 
     def _seen(self) -> tuple[Draws, Draws | None]:
         """What share of the rows passes that are new, and how much variety there is."""
@@ -114,7 +105,7 @@ class _Drawing:
 
     def _played(self) -> Played:
         flow, cells = self.flow, Cells.of(self.quotas, self.standing.cells)
-        if flow.source.quotas is None:
+        if flow.source.quotas is None and most_of(flow.source) is None:
             return play_input(cells, self.shares, self.rng, attempts=flow.attempts, variety=self.variety)
         return play_quotas(
             cells,
@@ -122,6 +113,7 @@ class _Drawing:
             self.rng,
             variety=self.variety,
             attempts=flow.attempts,
+            most=begun_at_most(flow),
             window=self.window,
             block=flow.block,
             together=flow.source.together,

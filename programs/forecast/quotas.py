@@ -77,10 +77,11 @@ def play_quotas(
     window: int,
     block: int,
     together: int,
+    most: Mapping[str, int] | None = None,
     variety: npt.NDArray[np.float64] | None = None,
     size: float = 1.0,
 ) -> Played:
-    """Go on from where `cells` stand until every quota is full or its tries are used up.
+    """Go on from where `cells` stand until every quota is full or all that may be begun was.
 
     Args:
         cells: Where the run stands.
@@ -90,6 +91,7 @@ def play_quotas(
         window: Rows under way at once.
         block: Rows that are committed together.
         together: Rows of a cell that are begun one after the other.
+        most: Rows that may be begun of each cell, where `attempts` does not say.
         variety: Of each run, (runs, 1): the row after n others of its cell is new with chance t / (t + n). None where
             rows that repeat others pass as well.
         size: Rows that one becomes which passes.
@@ -100,7 +102,8 @@ def play_quotas(
     if not count:
         return Played(begun, passed, accepted, repeated)
     flying = np.zeros_like(begun)
-    cap, room_each = attempts * cells.wanted, max(window // count, 1)
+    cap = attempts * cells.wanted if most is None else np.array(list(most.values()), dtype=np.int64)
+    room_each = max(window // count, 1)
     turn = max(min(together, block) if count > 1 else block, room_each // 8)
     place = 0
     while True:

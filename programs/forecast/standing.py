@@ -9,12 +9,12 @@ from stillroom.engines import Engine
 from stillroom.engines.prices import no_price
 from stillroom.errors import BadConfig
 from stillroom.ledger import Budget, Spent
-from stillroom.programs.flow import Flow, Inputs
-from stillroom.programs.flow.wanted import INPUTS
+from stillroom.programs.flow import Flow, Inputs, Split
+from stillroom.programs.flow.wanted import INPUTS, most_of
 
 from .seen import Cell, Seen
 
-__all__ = ["Standing", "check_payable", "limits_of", "quotas_of", "wanted_of"]
+__all__ = ["Standing", "begun_at_most", "check_payable", "limits_of", "quotas_of"]
 
 NOTHING = Seen("nothing", {}, {}, {})
 
@@ -78,21 +78,28 @@ def limits_of(standing: Standing, worst: Spent | None = None) -> list[tuple[str,
 
 
 def quotas_of(flow: Flow) -> dict[str, int]:
-    """Wanted rows by cell; of an input, its rows, which are counted.
+    """Wanted rows by cell; of an input its rows, or as many as are enough of it.
 
     Raises:
         BadConfig: If the input can be read once only.
     """
     if flow.source.quotas is not None:
         return dict(flow.source.quotas)
+    rows, most = _inputs(flow), most_of(flow.source)
+    if most is not None and any(isinstance(part, Split) for part in flow.parts):
+        return {INPUTS: most}  # one row of it may become many
+    return {INPUTS: rows if most is None else min(rows, most)}
+
+
+def begun_at_most(flow: Flow) -> dict[str, int]:
+    """Rows that may be begun by cell, all tries of each among them."""
+    found = {INPUTS: _inputs(flow)} if flow.source.quotas is None else flow.source.quotas
+    return {cell: flow.attempts * rows for cell, rows in found.items()}
+
+
+def _inputs(flow: Flow) -> int:
     if isinstance(flow.source, Inputs) and hasattr(flow.source.rows, "__next__"):
         raise BadConfig(
             "a forecast counts the rows of an input, got one that can be read once only", mend="Give a file or a list."
         )
-    return {INPUTS: sum(1 for _ in flow.source.wanted(INPUTS))}
-
-
-def wanted_of(flow: Flow) -> int:
-    """Accepted rows wanted in all: of a source that ends when it has enough (`most`), no more than that."""
-    rows, most = sum(quotas_of(flow).values()), getattr(flow.source, "most", None)
-    return rows if most is None else min(rows, int(most))
+    return sum(1 for _ in flow.source.wanted(INPUTS))

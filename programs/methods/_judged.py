@@ -17,7 +17,7 @@ from stillroom.programs.flow import Do, Part, State
 from stillroom.programs.published import Job
 from stillroom.programs.published.rule import told
 
-from ._orders import agreed, flagged, permutation, points
+from ._orders import agreed, flagged, permutation, points, settled
 from .bootstrap import bounded
 
 __all__ = ["judged"]
@@ -154,16 +154,16 @@ def _pairwise(job: Job[Any]) -> list[Part]:
     def work(row: State) -> Mapping[str, Any]:
         count = len(row["answers"])
         wins: list[list[float]] = [[] for _ in range(count)]
-        settled: list[list[int]] = []
+        sure: list[list[int]] = []
         for one, two in combinations(range(count), 2):
-            straight, turned = row[f"p {one} {two}"]["A"], row[f"p {two} {one}"]["A"]
-            p = (straight + 1 - turned) / 2
+            both = row[f"p {one} {two}"]["A"], row[f"p {two} {one}"]["B"]
+            p = settled(*both)
             wins[one].append(p)
             wins[two].append(1 - p)
-            if agreed(straight, turned):
-                settled.append([one, two] if p > 0.5 else [two, one])
+            if agreed(*both):
+                sure.append([one, two] if p > 0.5 else [two, one])
         asked = count * (count - 1) / 2
-        return _found(row["answers"], map(fmean, wins), consistency=len(settled) / asked, agreed=settled)
+        return _found(row["answers"], map(fmean, wins), consistency=len(sure) / asked, agreed=sure)
 
     return [*parts, Do("score", work, adds=(*_ADDS, "agreed")), _WHOLE]
 

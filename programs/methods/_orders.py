@@ -8,7 +8,19 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Answered", "Reducer", "agreed", "flagged", "longer_side", "pairs", "permutation", "points", "ranked"]
+__all__ = [
+    "Answered",
+    "Reducer",
+    "agreed",
+    "flagged",
+    "longer_side",
+    "pairs",
+    "permutation",
+    "points",
+    "ranked",
+    "settled",
+    "within",
+]
 
 Answered: TypeAlias = Mapping[str, Any]
 """One of several answers: `completion`, `model`, and its `score` (higher is better; None where nobody scored it)."""
@@ -24,6 +36,11 @@ def points(readings: Sequence[Sequence[float | None]]) -> float | None:
     means = [fmean(found) if (found := [each for each in some if each is not None]) else None for some in readings]
     whole = [each for each in means if each is not None]
     return fmean(whole) if whole and len(whole) == len(means) else None
+
+
+def within(readings: Sequence[float], lowest: float, highest: float) -> float:
+    """The mean of the readings that are on the scale; 0 where none is."""
+    return fmean([each for each in readings if lowest <= each <= highest] or [0])
 
 
 def ranked(answers: Sequence[Answered]) -> list[Answered]:
@@ -53,14 +70,22 @@ def pairs(answers: Sequence[Answered], how: Reducer, rng: random.Random) -> list
     return [(best, rng.choice([each for each in order if each["score"] < best["score"]]))]
 
 
-def agreed(straight: float, turned: float) -> bool:
-    """Whether a judge names the same one of two answers in both orders; a half names none.
+def settled(p_ab: float, p_ba: float) -> float:
+    """How probable it is that the first of two answers is better: the mean of both orders.
 
     Args:
-        straight: P(the first answer is better) where it is shown first.
-        turned: P(the answer shown first is better) where the order is turned around.
+        p_ab: Probability of "A" where the first answer is A.
+        p_ba: Probability of "B" where the first answer is B.
+
+    >>> settled(0.9, 0.1)
+    0.5
     """
-    return (straight - 0.5) * (0.5 - turned) > 0
+    return round((p_ab + p_ba) / 2, 12)  # what exp and log leave behind that is no preference
+
+
+def agreed(p_ab: float, p_ba: float) -> bool:
+    """Whether both orders prefer the same answer, told as `settled` is; a half prefers none."""
+    return (p_ab - 0.5) * (p_ba - 0.5) > 0
 
 
 def flagged(overall: float | None, mean: float | None) -> bool:

@@ -10,7 +10,7 @@ from statistics import median
 from stillroom.errors import BadData
 from stillroom.values import digest
 
-__all__ = ["Principle", "consensus", "drawn", "length_ratio", "read", "settled", "swap_consistent"]
+__all__ = ["Principle", "consensus", "drawn", "length_ratio", "read"]
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,6 @@ def read(rows: Sequence[Mapping[str, object]]) -> list[Principle]:
 def drawn(principles: Sequence[Principle], count: int, rng: Random) -> list[Principle]:
     """One at random for each of `count` times, each time out of all."""
     return [rng.choice(principles) for _ in range(count)]
-
-
-def settled(p_ab: float, p_ba: float) -> float:
-    """How probable it is that the first response is better: the mean of both orders.
-
-    Args:
-        p_ab: Probability of "A" where the first response is A.
-        p_ba: Probability of "B" where the first response is B.
-
-    >>> settled(0.9, 0.1)
-    0.5
-    """
-    return round((p_ab + p_ba) / 2, 12)  # what exp and log leave behind that is no preference
-
-
-def swap_consistent(p_ab: float, p_ba: float) -> bool:
-    """Whether both orders prefer the same response."""
-    return (p_ab - 0.5) * (p_ba - 0.5) > 0
 
 
 def length_ratio(text: str, texts: Sequence[str]) -> float:

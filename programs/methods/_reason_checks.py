@@ -10,11 +10,13 @@ from typing import Any
 
 from stillroom.evals import Verdict
 from stillroom.evals.verifiers import numeric, parse_number, symbolic
+from stillroom.programs.flow import At, Do, Part, State
+from stillroom.programs.published import Rule
 
 from ._figures import NUMBER, false_sum, names, numbers
 from ._running import run_pieces
 
-__all__ = ["Consensus", "consensus", "math_equal", "mixed", "reverse", "shown", "told", "unsound"]
+__all__ = ["Consensus", "compared", "consensus", "correction", "math_equal", "mixed", "reverse", "shown", "unsound"]
 
 _BARE = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
@@ -32,6 +34,28 @@ def math_equal(truth: str, answer: str, seconds: float = 5.0) -> Verdict:
     plain = _BARE.fullmatch(truth.strip()) and _BARE.fullmatch(answer.strip())  # most are, and need no algebra
     check = numeric("answer") if plain else symbolic("answer", seconds=seconds)
     return check({"answer": truth}, {"answer": answer})
+
+
+def compared(seconds: float) -> list[Part]:
+    """Compare `answer` with `truth`: `equal` is yes, no, open, or unknown where there is no truth; `unequal` says why.
+
+    What could not be told is left to a person.
+    """
+
+    def work(row: State) -> Mapping[str, Any]:
+        if not row["truth"]:
+            return {"equal": "unknown", "unequal": ""}
+        found = math_equal(row["truth"], row["answer"], seconds)
+        return {"equal": "open" if not found.verified else "yes" if found.passed else "no", "unequal": found.why}
+
+    def why(row: Mapping[str, Any]) -> str:
+        return str(row["unequal"]) if row["equal"] == "open" else ""
+
+    known = Rule("answer could be compared", why, by="verifier", on_fail="audit")
+    return [
+        Do("compare", work, ("truth", "answer"), ("equal", "unequal"), beside=True),
+        At(known, ("equal", "unequal")),
+    ]
 
 
 @dataclass(frozen=True)
@@ -129,7 +153,7 @@ def reverse(problem: str, answer: str, rng: random.Random) -> tuple[str, str] | 
     return told, chosen[0].replace(",", "")
 
 
-def told(problem: str, trace: str, feedback: str, repaired: str) -> list[dict[str, str]]:
+def correction(problem: str, trace: str, feedback: str, repaired: str) -> list[dict[str, str]]:
     """The conversation in which a mistake is corrected."""
     return [
         {"role": "user", "content": problem},

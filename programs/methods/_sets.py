@@ -13,22 +13,12 @@ from typing import ClassVar
 
 from stillroom.evals import Verdict
 from stillroom.evals.gates import Candidate
+from stillroom.programs.published.shares import spread
 from stillroom.rows import By, Status
 
 from ._chosen import kept_apart, ranked
 
-__all__ = ["Apart", "Balanced", "Best", "Rare", "apportioned", "balanced"]
-
-
-def apportioned(total: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """So many rows of each class, by largest remainder: each within a row of its share of `total`."""
-    whole = sum(map(_exact, weights.values()))
-    shares = {name: total * _exact(weight) / whole for name, weight in weights.items()}
-    counts = {name: int(share) for name, share in shares.items()}
-    rest = sorted(shares, key=lambda name: (counts[name] - shares[name], name))
-    for name in rest[: total - sum(counts.values())]:
-        counts[name] += 1
-    return counts
+__all__ = ["Apart", "Balanced", "Best", "Rare", "balanced"]
 
 
 def balanced(classes: Sequence[str], weights: Mapping[str, float], most: int) -> dict[str, int]:
@@ -44,9 +34,9 @@ def balanced(classes: Sequence[str], weights: Mapping[str, float], most: int) ->
     if not weights:
         return {}
     for total in range(min(most, sum(there[name] for name in weights)), 0, -1):
-        counts = apportioned(total, weights)
-        if all(counts[name] <= there[name] for name in counts):
-            return counts
+        counts = spread(total, weights)
+        if all(count <= there[name] for name, count in counts.items()):
+            return {name: counts.get(name, 0) for name in weights}
     return dict.fromkeys(weights, 0)
 
 
@@ -142,7 +132,7 @@ class Rare:
             any(phrase.lower() in str(each.values["response"]).lower() for phrase in self.phrases) for each in batch
         ]
         others = len(batch) - sum(said)
-        share = _exact(self.most)
+        share = Fraction(str(self.most))
         left = len(batch) if share >= 1 else int(share * others / (1 - share))
         verdicts = [Verdict.ok()] * len(batch)
         for at in ranked([_text(each) for each in batch], [float(each.values["score"]) for each in batch]):
@@ -182,8 +172,3 @@ class Best:
 
 def _text(candidate: Candidate) -> str:
     return str(candidate.values["text"])
-
-
-def _exact(number: float) -> Fraction:
-    """As it is written: a tenth is a tenth."""
-    return Fraction(str(number))

@@ -24,7 +24,6 @@ __all__ = [
     "new",
     "sentences",
     "snippet",
-    "spread",
     "verdict_of",
 ]
 
@@ -76,12 +75,6 @@ def core(texts: Sequence[str], most: int, rng: random.Random) -> list[int]:
 
     vectors = embedding.default_embedder().embed(texts)
     return k_centres(vectors, most, rng.randrange(len(texts)))
-
-
-def spread(cells: Sequence[str], rows: int) -> dict[str, int]:
-    """Share `rows` out over the cells, the first ones one row more where it does not come out even."""
-    whole, rest = divmod(rows, len(cells))
-    return {cell: whole + (at < rest) for at, cell in enumerate(cells) if whole or at < rest}
 
 
 def sentences(text: str) -> int:

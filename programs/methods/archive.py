@@ -16,7 +16,7 @@ from stillroom.evals.gates import Whole
 from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Growing, Job, Method
-from stillroom.programs.published.rule import told
+from stillroom.programs.published.rule import always, told
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import Answer, Classify, Compare, Crossover, Evolve, YesNo
 
@@ -161,18 +161,18 @@ def measured(job: Job[Params]) -> list[Part]:
         job.ask("cross"),
         Do("strip", lambda row: {"text": row["text"].strip()}, reads=("text",), adds=("text",)),
         *_fresh(params),
-        _given("question", params.quality),
+        always("question", {"question": params.quality}),
         job.ask("measure", "measure quality", shares="p quality"),
     ]
     for name, each in params.features.items():
         if each.labels:
             parts += [
-                _given(f"values of {name}", list(each.labels)),
+                always(f"labels of {name}", {f"values of {name}": list(each.labels)}),
                 job.ask("classify", f"classify {name}", inputs={"labels": f"values of {name}"}, into=f"class {name}"),
             ]
         else:
             parts += [
-                _given(f"question of {name}", each.question),
+                always(f"ask of {name}", {f"question of {name}": each.question}),
                 job.ask("measure", f"measure {name}", inputs={"question": f"question of {name}"}, shares=f"p {name}"),
             ]
 
@@ -263,11 +263,6 @@ def _prescribed(job: Job[Params]) -> list[Part]:
         job.ask("measure", "measure safe answer", inputs={"text": "safe response"}, shares="p still unsafe"),
         Do("teach", taught, adds=("sft", "pref")),
     ]  # fmt: skip
-
-
-def _given(name: str, value: Any) -> Do:
-    """A field that is the same in every row."""
-    return Do(f"give {name}", lambda row: {name: value}, reads=(), adds=(name,))
 
 
 def _fresh(params: Params) -> list[Part]:

@@ -16,12 +16,12 @@ from stillroom.errors import BadConfig, BadData
 from stillroom.evals.gates import Whole
 from stillroom.programs.flow import At, Do, Flow, Part, State
 from stillroom.programs.plan import Decoding, Plan
-from stillroom.programs.published import Call, Emit, Given, Job, Method
-from stillroom.programs.published.listed import Listed
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, made_from
+from stillroom.programs.published.prompts import task_text
 from stillroom.programs.published.rule import told
 from stillroom.signatures.operators import Answer, Attributes
 from stillroom.signatures.records import attribute_text
-from stillroom.values import canonical, digest
+from stillroom.values import canonical
 
 __all__ = ["METHOD", "NAMES", "Params", "best_seen", "read_attributes"]
 
@@ -145,9 +145,9 @@ def _annotate(job: Job[Params]) -> Flow:
     starts = []
     for row in job.needed("rated"):
         fields = {"prompt": str(row["prompt"]), "response": str(row["response"]), **_fields(job)}
-        starts.append(({**fields, "given": row.get("attributes")}, [digest(row)]))
+        starts.append(made_from(row, {**fields, "given": row.get("attributes")}))
     return job.flow(
-        Listed(job.rows, starts),
+        Once(lambda: starts, job.rows),
         _rated(job, known=True),
         emits=("prompt", "response", "attributes"),
         text=("prompt", "response"),
@@ -160,11 +160,11 @@ def _bootstrap(job: Job[Params]) -> Flow:
     starts = []
     for number, row in enumerate(job.needed("prompts")):
         wish = job.rng("wish", number).choice(wishes)
-        prompt = "\n\n".join(filter(None, [str(row["instruction"]), str(row.get("input") or "")]))
+        prompt = task_text(row)
         fields = {"prompt": prompt, "requested": wish, "asked": f"{prompt}\n\n{attribute_text(wish)}", "none": ""}
-        starts.append(({**fields, **_fields(job)}, [digest(row)]))
+        starts.append(made_from(row, {**fields, **_fields(job)}))
     return job.flow(
-        Listed(job.rows, starts),
+        Once(lambda: starts, job.rows),
         [
             job.ask("answer", inputs={"system": "none", "instruction": "asked", "input": "none"}),
             At(Whole(), ("response",)),

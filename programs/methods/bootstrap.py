@@ -21,6 +21,7 @@ from stillroom.programs.flow import Ask, At, Do, Flow, Part, Split, State, Wante
 from stillroom.programs.plan import Decoding, Demo
 from stillroom.programs.published import Call, Emit, Given, Growing, Job, Method, Rule
 from stillroom.programs.published.filters import RougeNovelty, banned, first_character, sized
+from stillroom.programs.published.rule import always
 from stillroom.programs.published.shares import spread
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import (
@@ -248,7 +249,7 @@ def with_instances(job: Job[Params]) -> list[Part]:
         return f"the input {found[:80]!r} has two outputs" if found else ""
 
     return [
-        Do("question", lambda row: {"question": CLASSIFICATION}, reads=(), adds=("question",)),
+        always("question", {"question": CLASSIFICATION}),
         job.ask("classify", inputs={"text": "instruction"}, demos=kinds(job)),
         Do("kind", lambda row: {"kind": row["verdict"], "labels": []}, reads=("verdict",), adds=("kind", "labels")),
         bounded(job.ask("label first", inputs=task, into="by_label", when=asked, demos=examples(job, labelled=True)),

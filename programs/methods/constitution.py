@@ -17,12 +17,13 @@ from stillroom.errors import BadConfig
 from stillroom.evals.filters.boilerplate import refuses
 from stillroom.programs.flow import At, Do, Flow, Part, Quotas, Source, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from, need
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
 from stillroom.signatures.operators import Answer, Compare, Critique, Rephrase, Revise
 from stillroom.values import digest
 
-from ._principles import Principle, consensus, drawn, length_ratio, read, settled, swap_consistent
-from ._sets import Apart
+from ._orders import agreed, settled
+from ._principles import Principle, consensus, drawn, length_ratio, read
+from ._sets import Apart, Best
 
 __all__ = ["METHOD", "Params"]
 
@@ -254,18 +255,16 @@ def _selected(job: Job[Params]) -> tuple[Source, list[Part]]:
              for name, key in (("asked", "instruction"), ("a", "chosen"), ("b", "rejected"))}  # fmt: skip
 
     def wanted() -> Iterator[Wanted]:
-        for slot, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        for row, text in zip(rows, texts, strict=True):
             ratio = length_ratio(text, texts)
             fields = {"principle": text, "ratio": ratio, "text": text, "label": "", "score": 0.0}
-            yield made_from(slot, row, {**shown, **fields})
+            yield made_from(row, {**shown, **fields})
 
     def measured(row: State) -> Mapping[str, Any]:
         both = [(row[f"ab {at}"]["A"], row[f"ba {at}"]["B"]) for at in range(len(pairs))]
         near_half = [abs(settled(*each) - 0.5) <= params.unsure for each in both]
-        return {
-            "consistency": fmean(swap_consistent(*each) for each in both),
-            "unsure": fmean(near_half),
-        }
+        steady = fmean(agreed(*each) for each in both)
+        return {"consistency": steady, "unsure": fmean(near_half), "score": steady}
 
     low, high = params.lengths
     length = Rule(
@@ -285,9 +284,9 @@ def _selected(job: Job[Params]) -> tuple[Source, list[Part]]:
             job.ask("compare", f"compare {at}", inputs=names, shares=f"ab {at}"),
             job.ask("compare", f"swapped {at}", inputs={**names, "a": f"b {at}", "b": f"a {at}"}, shares=f"ba {at}"),
         ]
-    parts += [Do("measure", measured, adds=("consistency", "unsure")), At(steady, ("consistency",)),
-              At(Enough(job.rows), ("principle",))]  # fmt: skip
-    return Once(wanted, job.rows), parts
+    parts += [Do("measure", measured, adds=("consistency", "unsure", "score")), At(steady, ("consistency",)),
+              At(Best(job.rows), ("score", "text"))]  # fmt: skip
+    return Once(wanted, None), parts
 
 
 def _agreed(job: Job[Params]) -> tuple[Source, list[Part]]:
@@ -295,15 +294,15 @@ def _agreed(job: Job[Params]) -> tuple[Source, list[Part]]:
     params, rows = job.params, job.source("statements")
 
     def wanted() -> Iterator[Wanted]:
-        for slot, row in enumerate(rows):
+        for row in rows:
             said, share = str(row["statement"]), consensus(row["votes"])
             fields = {"passage": said, "text": said, "style": PRINCIPLE, "label": "", "score": share}
-            yield made_from(slot, row, fields, consensus=round(share, 4))
+            yield made_from(row, fields, consensus=round(share, 4))
 
     def why(row: Mapping[str, Any]) -> str:
         return "" if row["score"] >= params.agreed else f"a group agrees by {row['score']:.2f} only"
 
-    return Once(wanted, job.rows), [
+    return Once(wanted, None), [
         At(Rule(f"consensus >= {params.agreed:g} in every group", why, by="person"), ("score",)),
         At(Apart(params.overlap), ("label", "score", "text")),
         job.ask("word", inputs={}),
@@ -313,7 +312,7 @@ def _agreed(job: Job[Params]) -> tuple[Source, list[Part]]:
             reads=("text", "score"),
             adds=("principle", "consensus"),
         ),
-        At(Enough(job.rows), ("principle",)),
+        At(Best(job.rows), ("score", "text")),
     ]
 
 
@@ -330,9 +329,9 @@ KINDS = {
 def flow(job: Job[Params]) -> Flow:
     """The flow of the kind of rows that is made."""
     make, needs, emits = KINDS[job.params.kind]
-    need(job, *needs)
+    job.need(*needs)
     source, parts = make(job)
-    if source.quotas is not None:
+    if not isinstance(source, Once):
         return job.flow(source, parts, emits=emits)
     # what is chosen from a whole set must be seen at once
     return job.flow(source, parts, emits=emits, attempts=1, window=max(1, len(job.source(needs[0]))))

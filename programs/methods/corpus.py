@@ -18,7 +18,8 @@ from stillroom.evals import gates
 from stillroom.evals.copies.duplicates import Exact
 from stillroom.programs.flow import At, Do, Flow, Part, Quotas, Source, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from, need, span
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published.rule import always
 from stillroom.signatures.operators import Compose, Rephrase, YesNo
 
 from ._inflected import missing
@@ -215,7 +216,7 @@ def _pages(job: Job[Params]) -> Iterator[Wanted]:
         row, piece = waiting[0]
         name, style = styles[slot % len(styles)]
         fields = {"passage": piece.text, "style": style, "reserve": reserve}
-        return made_from(slot, row, fields, style=name, start=piece.start, end=piece.end)
+        return made_from(row, fields, style=name, start=piece.start, end=piece.end)
 
     for row in job.stream("texts"):
         for piece in chunks(row["text"], job.params.chunk):
@@ -253,7 +254,6 @@ def _rephrased(job: Job[Params]) -> tuple[Source, list[Part]]:
            reads=("passage", "synthetic"), adds=("facts",)),
         At(Rule(f"numbers and names >= {params.facts:g}", lost, by="verifier"), ("facts",)),
         Do("mix", mixed, reads=("passage", "reserve", "synthetic"), adds=("texts",)),
-        At(Enough(job.rows), ("synthetic",)),
     ]  # fmt: skip
 
 
@@ -262,8 +262,8 @@ def _rephrased(job: Job[Params]) -> tuple[Source, list[Part]]:
 
 def _given(job: Job[Params], **asked: Any) -> Source:
     def rows() -> Iterator[Wanted]:
-        for slot, row in enumerate(job.stream("texts")):
-            yield made_from(slot, row, {"text": row["text"]}, **asked)
+        for row in job.stream("texts"):
+            yield made_from(row, {"text": row["text"]}, **asked)
 
     return Once(rows, job.rows)
 
@@ -273,10 +273,9 @@ def _labels(job: Job[Params]) -> tuple[Source, list[Part]]:
         return {"label": row["verdict"], "probs": [row["shares"][name] for name in ("no", "yes")]}
 
     return _given(job), [
-        Do("question", lambda row: {"question": job.params.question}, reads=(), adds=("question",)),
+        always("question", {"question": job.params.question}),
         job.ask("value", shares="shares"),
         Do("label", read, reads=("verdict", "shares"), adds=("label", "probs")),
-        At(Enough(job.rows), ("text",)),
     ]
 
 
@@ -294,7 +293,7 @@ def _filtered(job: Job[Params]) -> tuple[Source, list[Part]]:
         "precision": precision,
     }
     gate = Quality(score, job.params.good, ("text",))
-    return _given(job, forest=found), [At(gate, ("text",)), At(Enough(job.rows), ("text",)), _TEXTS]
+    return _given(job, forest=found), [At(gate, ("text",)), _TEXTS]
 
 
 def _is_good(label: Any) -> bool:
@@ -317,17 +316,9 @@ KINDS = {
 def flow(job: Job[Params]) -> Flow:
     """The flow of the kind of text that is made."""
     make, needs, emits = KINDS[job.params.kind]
-    need(job, *needs)
+    job.need(*needs)
     source, parts = make(job)
-    once = source.quotas is None
-    return job.flow(
-        source,
-        parts,
-        emits=emits,
-        text=("texts",),
-        attempts=1 if once else 4,
-        window=span(job.rows) if once else None,
-    )
+    return job.flow(source, parts, emits=emits, text=("texts",), attempts=1 if isinstance(source, Once) else 4)
 
 
 METHOD = Method(

@@ -14,11 +14,10 @@ from typing import Any, Literal
 from stillroom.evals.gates import Whole
 from stillroom.programs.flow import At, Do, Flow, Part, Split, State
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Given, Job, Method
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, made_from
 from stillroom.programs.published.caps import Share
 from stillroom.programs.published.filters import RougeNovelty
-from stillroom.programs.published.listed import Listed
-from stillroom.programs.published.rule import told
+from stillroom.programs.published.rule import always, told
 from stillroom.signatures.operators import (
     Answer,
     Assess,
@@ -31,7 +30,6 @@ from stillroom.signatures.operators import (
     Revise,
     WriteForScore,
 )
-from stillroom.values import digest
 
 from ._critiques import ERRORS, agrees, even, result
 from ._orders import agreed
@@ -123,7 +121,7 @@ def _scored(job: Job[Params]) -> Flow:
         job.ask("instructions", inputs={"seed": "rubric"}, samples=params.instructions, into="problems"),
         Do("all instructions", instructions, reads=("problems",), adds=("instruction",)),
         Split("instruction by instruction", "instruction"),
-        Do("full points", lambda row: {"top": params.highest, "none": ""}, reads=(), adds=("top", "none")),
+        always("full points", {"top": params.highest, "none": ""}),
         job.ask("respond", "reference", inputs={"score": "top", "reference": "none"}, into="referred"),
         Do("refer", refer, reads=("referred",), adds=("reference", *(f"score {score}" for score in scale))),
         *(job.ask("respond", f"respond for {score}", inputs={"score": f"score {score}"}, into=f"response {score}")
@@ -139,13 +137,12 @@ def _scored(job: Job[Params]) -> Flow:
         Split("judgement by judgement", "judgements"),
     ]  # fmt: skip
     starts = [
-        ({"seed": str(row["rubric"]), "seeds": [str(row["rubric"])], "more": params.rubrics, "kind": "rubric",
-          "constraint": "It is an instruction that a user may give, answers to which differ by this rubric."},
-         [digest(row)])
+        made_from(row, {"seed": str(row["rubric"]), "seeds": [str(row["rubric"])], "more": params.rubrics, "kind": "rubric",
+          "constraint": "It is an instruction that a user may give, answers to which differ by this rubric."})
         for row in job.needed("rubrics")
     ]  # fmt: skip
     return job.flow(
-        Listed(job.rows, starts), parts, emits=("instruction", "response", "rubric", "reference", "feedback", "score"),
+        Once(lambda: starts, job.rows), parts, emits=("instruction", "response", "rubric", "reference", "feedback", "score"),
         text=("instruction", "response"),
     )  # fmt: skip
 
@@ -164,14 +161,13 @@ def _errors(job: Job[Params]) -> Flow:
         return {"error": label, "unknown": why, "unnamed": none, "score": 0}
 
     starts = [
-        ({"instruction": str(row["instruction"]), "response": str(row["response"]), "rubric": job.params.rubric,
+        made_from(row, {"instruction": str(row["instruction"]), "response": str(row["response"]), "rubric": job.params.rubric,
           "comment": str(row.get("comment") or ""), "labels": labels,
-          "principle": f"The response must be free of errors, of these kinds above all: {', '.join(job.params.errors)}."},
-         [digest(row)])
+          "principle": f"The response must be free of errors, of these kinds above all: {', '.join(job.params.errors)}."})
         for row in job.needed("threads")
     ]  # fmt: skip
     return job.flow(
-        Listed(job.rows, starts),
+        Once(lambda: starts, job.rows),
         [
             job.ask("criticise", when=lambda row: not row["comment"]),
             Do("feedback", critiqued, reads=("comment", "critique"), adds=("feedback",)),
@@ -208,11 +204,10 @@ def _agreement(job: Job[Params]) -> Flow:
     for row in job.needed("rankings"):
         texts = [str(each) for each in row["responses"]][: params.answers]
         fields = {f"response {at}": text for at, text in enumerate(texts + [""] * (params.answers - len(texts)))}
-        starts.append(
-            ({"instruction": str(row["instruction"]), "rubric": params.rubric, "none": "", **fields}, [digest(row)])
-        )
+        known = {"instruction": str(row["instruction"]), "rubric": params.rubric, "none": ""}
+        starts.append(made_from(row, {**known, **fields}))
     return job.flow(
-        Listed(job.rows, starts),
+        Once(lambda: starts, job.rows),
         [
             *(job.ask("judge", f"judge {at}", inputs={"response": f"response {at}", "reference": "none"},
                       into=f"judged {at}", when=lambda row, at=at: bool(row[f"response {at}"])) for at in places),
@@ -231,19 +226,19 @@ def _helpful(job: Job[Params]) -> Flow:
     """An answer, what is wrong with it, and the answer mended; kept if in both orders the mended one is better."""
 
     def better(row: State) -> Mapping[str, Any]:
-        straight, turned = row["p straight"]["A"], row["p turned"]["A"]
-        fine = agreed(straight, turned) and straight > 0.5
-        why = "" if fine else f"the revision wins with {straight:.2f} shown first and {1 - turned:.2f} shown second"
+        first, second = row["p straight"]["A"], row["p turned"]["B"]
+        fine = agreed(first, second) and first > 0.5
+        why = "" if fine else f"the revision wins with {first:.2f} shown first and {second:.2f} shown second"
         return {"worse": why, "score": 0, "feedback": row["critique"], "revision": row["revised"]}
 
     starts = [
-        ({"instruction": str(row["instruction"]), "input": str(row.get("input") or ""), "system": "",
+        made_from(row, {"instruction": str(row["instruction"]), "input": str(row.get("input") or ""), "system": "",
           "principle": "It does what was asked, and what it says is true, complete and easy to follow.",
-          "rubric": job.params.rubric}, [digest(row)])
+          "rubric": job.params.rubric})
         for row in job.needed("prompts")
     ]  # fmt: skip
     return job.flow(
-        Listed(job.rows, starts),
+        Once(lambda: starts, job.rows),
         [
             job.ask("answer"),
             job.ask("criticise"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig, BadData
@@ -19,11 +18,14 @@ from stillroom.evals.copies.duplicates import Exact, NearDuplicates, folded
 from stillroom.evals.filters.boilerplate import boilerplate
 from stillroom.programs.flow import At, Do, Flow, Part, Source, Split, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
 from stillroom.programs.published.filters import sized
+from stillroom.programs.published.prompts import answered, prompt_of
+from stillroom.programs.published.rule import always
 from stillroom.signatures.operators import Classify, Critique, Intentions, Judge, Revise, YesNo
 
 from ._conversations import conversation_rules, pieces, trimmed, turns
+from ._orders import within
 from ._sets import Apart, Balanced, Best, Rare
 
 __all__ = ["METHOD", "Params", "upper_quartile"]
@@ -89,10 +91,10 @@ def _rows(job: Job[Params], fields: Any = dict, most: int | None = None) -> Once
     """Every row of the source, once; until enough are accepted where `most` says so."""
 
     def wanted() -> Iterator[Wanted]:
-        for slot, row in enumerate(job.stream("rows")):
-            yield made_from(slot, row, {"system": "", **fields(row)})
+        for row in job.stream("rows"):
+            yield made_from(row, {"system": "", **fields(row)})
 
-    return Once(wanted, 10**12 if most is None else most)
+    return Once(wanted, most)
 
 
 def _needs(job: Job[Params], *names: str) -> None:
@@ -102,17 +104,12 @@ def _needs(job: Job[Params], *names: str) -> None:
             raise BadData(f"rows of {job.preset.name} must have {', '.join(names)}, row {at} lacks {lacking}")
 
 
-def _messages(row: State) -> list[dict[str, str]]:
-    system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    return [*system, {"role": "user", "content": row["instruction"]}]
+def _messages(row: State) -> Mapping[str, Any]:
+    prompt = prompt_of(row["instruction"], row["system"])
+    return {"prompt": prompt, "messages": answered(prompt, row["response"])}
 
 
-_PROMPT = Do("prompt", lambda row: {"prompt": _messages(row)}, adds=("prompt",))
-_CHAT = Do(
-    "messages",
-    lambda row: {"messages": [*_messages(row), {"role": "assistant", "content": row["response"]}]},
-    adds=("messages",),
-)
+_MESSAGES = Do("messages", _messages, reads=("instruction", "system", "response"), adds=("prompt", "messages"))
 
 
 # -- conversations -------------------------------------------------------------------------
@@ -139,7 +136,6 @@ def _conversations(job: Job[Params]) -> tuple[Source, list[Part]]:
         At(gates.Novelty("new conversation", Exact), ("key",)),
         Do("cut", cut, reads=("messages",), adds=("pieces",)),
         Split("pieces", "pieces"),
-        At(Enough(job.rows), ("messages",)),
     ]
 
 
@@ -168,9 +164,7 @@ def _labelled(job: Job[Params]) -> tuple[Source, list[Part]]:
         job.ask("agree", inputs={"text": "response"}, shares="shares", when=lambda row: not row["same"]),
         Do("agrees", agrees, adds=("agrees",)),
         At(rule, ("agrees",)),
-        _PROMPT,
-        _CHAT,
-        At(Enough(job.rows), ("response",)),
+        _MESSAGES,
     ]
 
 
@@ -197,8 +191,7 @@ def _mixture(job: Job[Params]) -> tuple[Source, list[Part]]:
         _TEXT,
         At(gates.Novelty("new among all sources", NearDuplicates), ("text",)),
         At(Balanced(job.params.weights, job.rows), ("label", "score", "text")),
-        _PROMPT,
-        _CHAT,
+        _MESSAGES,
     ]
 
 
@@ -214,7 +207,7 @@ def _sorted(job: Job[Params]) -> list[Part]:
 
     unknown = Rule("a label of the taxonomy", lambda row: "" if row["label"] else "it was given no label there is")
     return [
-        Do("labels", lambda row: {"labels": list(params.taxonomy)}, reads=(), adds=("labels",)),
+        always("labels", {"labels": list(params.taxonomy)}),
         job.ask("classify", inputs={"text": "instruction"}),
         Do("label", known, reads=("label",), adds=("label",)),
         At(unknown, ("label",)),
@@ -228,7 +221,7 @@ def _graded(job: Job[Params], name: str, rubric: str, into: str, top: int, **set
         said = row[f"{into} said"]
         if said is None:
             return {into: None}
-        return {into: fmean([each["score"] for each in said if 1 <= each["score"] <= top] or [0])}
+        return {into: within([each["score"] for each in said], 1, top)}
 
     return [
         Do(f"{name} rubric", lambda row: {"rubric": rubric, "reference": row.get("gold") or ""}, adds=("rubric", "reference")),
@@ -262,8 +255,7 @@ def _grades(job: Job[Params]) -> tuple[Source, list[Part]]:
         At(refused, ("score",)),
         At(looked, ("score",)),
         At(Balanced(params.weights, job.rows), ("label", "score", "text")),
-        _PROMPT,
-        _CHAT,
+        _MESSAGES,
     ]  # fmt: skip
 
 
@@ -307,7 +299,7 @@ def _chosen(job: Job[Params]) -> tuple[Source, list[Part]]:
         *_graded(job, "quality", QUALITY, "quality", 3),
         job.ask("intentions"),
         *_graded(job, "difficulty", HARDNESS, "hard", 3),
-        Do("principle", lambda row: {"principle": PRINCIPLE}, reads=(), adds=("principle",)),
+        always("principle", {"principle": PRINCIPLE}),
         job.ask("critique", when=hard),
         job.ask("revise", when=hard),
         *_graded(job, "quality again", QUALITY, "again", 3, inputs={"response": "revised"}, when=hard),
@@ -317,8 +309,7 @@ def _chosen(job: Job[Params]) -> tuple[Source, list[Part]]:
         At(Apart(params.alike), ("label", "score", "text")),
         At(Rare(params.phrases, params.overused), ("response", "score", "text")),
         At(Best(job.rows), ("score", "text")),
-        _PROMPT,
-        _CHAT,
+        _MESSAGES,
     ]  # fmt: skip
 
 

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stillroom.errors import BadConfig
+from stillroom.evals import folded
 from stillroom.evals.gates import Whole
 from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Growing, Job, Method, Rule
+from stillroom.programs.published.prompts import task_text
+from stillroom.programs.published.rule import always
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import Answer, Evolve, Judge, YesNo
 from stillroom.values import digest
@@ -129,7 +132,7 @@ class Params:
 
 def equal(row: Mapping[str, Any]) -> str:
     """(a) The child asks for what its parent asks for: nothing was gained."""
-    same = row["verdict"] == "yes" or _folded(row["instruction"]) == _folded(row["parent"])
+    same = row["verdict"] == "yes" or folded(row["instruction"]) == folded(row["parent"])
     return "it asks for the same as its parent" if same else ""
 
 
@@ -150,10 +153,6 @@ def leaks(row: Mapping[str, Any], phrases: Sequence[str] = LEAKED) -> str:
     """(d) The child copies words of the prompt that made it."""
     found = next((each for each in phrases if each in row["instruction"].lower()), "")
     return f"it has {found!r} in it" if found else ""
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.split()).casefold()
 
 
 # -- the flow --------------------------------------------------------------------------------
@@ -219,10 +218,7 @@ class Lineages:
         if root is not None and root in self.deepest:
             return {**self.deepest[root].values, "id": self.deepest[root].id}
         root = places[0] if root is None else root
-        text = "\n\n".join(
-            str(self.given[root][name]) for name in ("instruction", "input") if self.given[root].get(name)
-        )
-        return {"instruction": text, "lineage": [], "root": root, "id": digest(self.given[root])}
+        return {"instruction": task_text(self.given[root]), "lineage": [], "root": root, "id": digest(self.given[root])}
 
     def _open(self, root: int) -> bool:
         return root not in self.deepest or int(self.deepest[root].values["depth"]) < self.rounds
@@ -243,7 +239,7 @@ def evolving(params: Params, job: Job[Params]) -> list[Part]:
         ]
     if params.difficulty:
         parts += [
-            Do("rubric", lambda row: {"rubric": DIFFICULTY, "reference": ""}, reads=(), adds=("rubric", "reference")),
+            always("rubric", {"rubric": DIFFICULTY, "reference": ""}),
             job.ask("difficulty", inputs={"response": "reference"}),
             At(Rule(f"difficulty >= {params.difficulty}", lambda row: _easy(row, params.difficulty), by="judge"),
                ("instruction", "score")),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
@@ -21,7 +21,8 @@ from stillroom.evals.gates import Novelty
 from stillroom.evals.sandbox import Limits, shared_sandbox
 from stillroom.programs.flow import At, Do, Flow, Part, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published.rule import told
 from stillroom.signatures.operators import Answer, RepairCode, SolveCode, WriteCheck, WriteTests
 
 from ._execute_rows import ADDS, Runs, summed_up
@@ -100,10 +101,9 @@ def flow(job: Job[Params]) -> Flow:
     last = "passes its tests" if params.kind == "code" else "keeps to its checks"
     parts += [
         At(Rule(last, lambda row: "" if row["right"] else row["feedback"], "verifier"), ("right", "feedback")),
-        At(Rule("changed tests hold", lambda row: row["broken"], "verifier"), ("broken",)),
+        told("changed tests hold", "broken", "verifier"),
         Do("sum up", summed_up(params, runs), reads=("problem", "entry", *ADDS), adds=EMITS[2:], beside=True),
         At(Novelty("new solution", Exact), ("problem", "completion")),
-        At(Enough(job.rows), ("problem",)),
     ]
     return job.flow(Once(lambda: _wanted(job), job.rows), parts, emits=EMITS, text=("problem",), attempts=1)
 
@@ -132,19 +132,18 @@ def _check(params: Params) -> None:
 
 
 def _wanted(job: Job[Params]) -> Iterator[Wanted]:
-    for slot, row in enumerate(job.stream("problems")):
+    for row in job.stream("problems"):
         given = row.get("tests") or []
         human = [given] if isinstance(given, str) else [str(each) for each in given]
         entry = row.get("entry") or entry_of(row["problem"])
         language = row.get("language") or "Python"
         fields = {"problem": row["problem"], "entry": entry, "human": human, "language": language}
-        wanted = made_from(slot, row, {**fields, "system": "", "input": row.get("input") or ""})
         fault = ""
         if job.params.kind == "code" and not entry:
             fault = "the problem must name its function, as in `name(first)`, or the row have an entry"
         elif job.params.tests == "given" and not human:
             fault = "the row must have tests"
-        yield replace(wanted, fault=fault)
+        yield made_from(row, {**fields, "system": "", "input": row.get("input") or ""}, fault=fault)
 
 
 def entry_of(problem: str) -> str:

@@ -21,6 +21,7 @@ from stillroom.programs.flow import At, Do, Flow, Part, Quotas, State, Wanted
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method, Rule
 from stillroom.programs.published.caps import Capped
+from stillroom.programs.published.prompts import answered, prompt_of, task_text
 from stillroom.programs.published.shares import spread
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import Answer, Classify
@@ -73,7 +74,7 @@ def source(job: Job[Params]) -> Quotas:
     """So many rows of each family or source, in an order drawn once; each task is begun for one row."""
     params, rows = job.params, job.source("tasks")
     cells = _cells(job, rows)
-    near = without_copies([asked(row) for row in rows]) if params.copies else [None] * len(rows)
+    near = without_copies([task_text(row) for row in rows]) if params.copies else [None] * len(rows)
     order = {cell: job.rng("order", cell).sample(places, len(places)) for cell, places in cells.items()}
     names = ("instruction", "input", "system", "family", "source", "task", "gold", "labels", "completion")
 
@@ -118,11 +119,6 @@ def _cells(job: Job[Params], rows: Sequence[Mapping[str, Any]]) -> dict[str, lis
     return cells
 
 
-def asked(row: Mapping[str, Any]) -> str:
-    """What a task asks, as one text."""
-    return "\n\n".join(str(row[name]) for name in ("instruction", "input") if row.get(name))
-
-
 # -- the flow ------------------------------------------------------------------------------
 
 
@@ -158,12 +154,12 @@ def answering(job: Job[Params]) -> list[Part]:
     def chosen(row: State) -> Mapping[str, Any]:
         family = row["family"] or row["label"]
         # drawn from what the task says, so that a task that is tried again is told the same
-        name = job.rng("system", asked(row)).choice(families.get(family, next(iter(families.values()))))
+        name = job.rng("system", task_text(row)).choice(families.get(family, next(iter(families.values()))))
         shown = params.neutral if params.erase else texts[name]
         return {"family": family, "message": name, "told": texts[name], "shown": shown}
 
     return [
-        Do("text", lambda row: {"text": asked(row)}, reads=("instruction", "input"), adds=("text",)),
+        Do("text", lambda row: {"text": task_text(row)}, reads=("instruction", "input"), adds=("text",)),
         job.ask("classify", inputs={"labels": "families"}, when=lambda row: not row["family"]),
         Do(
             "system",
@@ -200,8 +196,8 @@ def checking() -> list[Part]:
 def messages(row: State) -> Mapping[str, Any]:
     """The row as messages."""
     system = row.get("shown") if row.get("shown") is not None else row.get("system")
-    prompt = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": asked(row)}]
-    return {"prompt": prompt, "messages": [*prompt, {"role": "assistant", "content": row["completion"]}]}
+    prompt = prompt_of(task_text(row), system or "")
+    return {"prompt": prompt, "messages": answered(prompt, row["completion"])}
 
 
 # -- erasure ---------------------------------------------------------------------------------

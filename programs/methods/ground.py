@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from statistics import mean
+from itertools import cycle
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig, BadData
 from stillroom.programs.flow import Ask, At, Do, Flow, Part, Split, State, Wanted
 from stillroom.programs.plan import Decoding, Demo
-from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from, span
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published.prompts import prompt_of
+from stillroom.programs.published.rule import always
 from stillroom.signatures.operators import Answer, Evolve, ExtractQA, InstructionFor, Judge, Rephrase, YesNo
 from stillroom.values import digest
 
 from ._grounding import Evidence, bucket, found_at, noisy
 from ._imports import dependants
+from ._orders import within
 from ._texts import Piece, chunks, sections, tokens
 
 __all__ = ["METHOD", "Params"]
@@ -32,6 +35,8 @@ RUBRIC = (
     "knows. 4: good, with little that could be better. 3: it helps, but it is not written for the one who asks: part "
     "of a page, say. 2: it answers a part. 1: it does not answer."
 )
+
+HARDER = "Generalise it and make it a little harder; it must stay answerable from the same text."
 
 
 @dataclass(frozen=True)
@@ -80,19 +85,17 @@ class Params:
 
 
 def _sections(job: Job[Params]) -> Iterator[Wanted]:
-    slot, details = 0, job.params.details or ("",)
+    details = cycle(job.params.details or ("",))
     for row in job.stream("texts"):
         for piece in sections(row["text"]):
             header = piece.header or str(row.get("title") or "")
-            fields = {"text": piece.text, "header": header, "detail": details[slot % len(details)]}
-            yield made_from(slot, row, fields, start=piece.start, end=piece.end, detail=fields["detail"])
-            slot += 1
+            fields = {"text": piece.text, "header": header, "detail": next(details)}
+            yield made_from(row, fields, start=piece.start, end=piece.end, detail=fields["detail"])
 
 
 def _profiles(job: Job[Params]) -> Iterator[Wanted]:
-    details = job.params.details or ("",)
-    for slot, row in enumerate(job.stream("texts")):
-        yield made_from(slot, row, {"text": row["text"], "detail": details[slot % len(details)]})
+    for row, detail in zip(job.stream("texts"), cycle(job.params.details or ("",)), strict=False):
+        yield made_from(row, {"text": row["text"], "detail": detail})
 
 
 def _documents(job: Job[Params]) -> list[tuple[Mapping[str, Any], int]]:
@@ -110,20 +113,19 @@ def _documents(job: Job[Params]) -> list[tuple[Mapping[str, Any], int]]:
 
 def _chunks(job: Job[Params]) -> Iterator[Wanted]:
     """A chunk of each document at random, where the whole of it is shown; else every chunk."""
-    params, slot = job.params, 0
+    params = job.params
     for row, place in _documents(job):
         parts = chunks(row["text"], params.chunk)
         if params.context == "document":
             parts = [job.rng("chunk", digest(row)).choice(parts)] if parts else []
         for part in parts:
             fields = {"document": row["text"], "passage": part.text, "start": part.start, "n": params.questions}
-            yield made_from(slot, row, fields, bucket=place, start=part.start, end=part.end)
-            slot += 1
+            yield made_from(row, fields, bucket=place, start=part.start, end=part.end)
 
 
 def _whole(job: Job[Params]) -> Iterator[Wanted]:
-    for slot, (row, place) in enumerate(_documents(job)):
-        yield made_from(slot, row, {"document": row["text"]}, bucket=place)
+    for row, place in _documents(job):
+        yield made_from(row, {"document": row["text"]}, bucket=place)
 
 
 def _repositories(job: Job[Params]) -> Iterator[Wanted]:
@@ -133,7 +135,6 @@ def _repositories(job: Job[Params]) -> Iterator[Wanted]:
         if not row.get("path"):
             raise BadData("files of a repository must have a path, got none", mend="Give fields path, text and repo.")
         repositories.setdefault(str(row.get("repo") or ""), {})[str(row["path"])] = row["text"]
-    slot = 0
     for name, files in repositories.items():
         for path, users in dependants(files).items():
             rest = "\n\n".join(f"### {other}\n{text}" for other, text in files.items() if other != path)
@@ -148,15 +149,10 @@ def _repositories(job: Job[Params]) -> Iterator[Wanted]:
                 (f"The file {path} is missing from this repository. Write it.", files[path]),
             ):
                 fields = {"context": rest, "question": ask, "response": response}
-                yield made_from(slot, [name, path], fields, repo=name, path=path, bucket=place)
-                slot += 1
+                yield made_from([name, path], fields, repo=name, path=path, bucket=place)
 
 
 # -- flows ---------------------------------------------------------------------------------
-
-
-def _messages(question: str, system: str = "") -> list[dict[str, str]]:
-    return [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": question}]
 
 
 def _rated(job: Job[Params]) -> list[Part]:
@@ -165,11 +161,11 @@ def _rated(job: Job[Params]) -> list[Part]:
     if not params.judgements:
         return []
     return [
-        Do("rubric", lambda row: {"rubric": RUBRIC, "reference": ""}, reads=(), adds=("rubric", "reference")),
+        always("rubric", {"rubric": RUBRIC, "reference": ""}),
         job.ask("rate", samples=params.judgements, into="ratings"),
         Do(
             "mean",
-            lambda row: {"score": mean([each["score"] for each in row["ratings"] if 1 <= each["score"] <= 5] or [0])},
+            lambda row: {"score": within([each["score"] for each in row["ratings"]], 1, 5)},
             reads=("ratings",),
             adds=("score",),
         ),
@@ -197,7 +193,7 @@ def _instructions(job: Job[Params]) -> list[Part]:
         *_rated(job),
         Do(
             "prompt",
-            lambda row: {"prompt": _messages(row["instruction"], tag)},
+            lambda row: {"prompt": prompt_of(row["instruction"], tag)},
             reads=("instruction",),
             adds=("prompt",),
         ),
@@ -213,10 +209,10 @@ def _roles(job: Job[Params]) -> list[Part]:
             reads=("text",),
             adds=("system",),
         ),
-        Do("no input", lambda row: {"input": ""}, reads=(), adds=("input",)),
+        always("no input", {"input": ""}),
         job.ask("answer"),
         *_rated(job),
-        Do("prompt", lambda row: {"prompt": _messages(row["instruction"], row["system"])}, adds=("prompt",)),
+        Do("prompt", lambda row: {"prompt": prompt_of(row["instruction"], row["system"])}, adds=("prompt",)),
     ]
 
 
@@ -231,7 +227,7 @@ def _questions(job: Job[Params]) -> list[Part]:
 
     def prompt(row: State) -> Mapping[str, Any]:
         asked = row["question"] if params.context == "none" else f"{row['document']}\n\n{row['question']}"
-        return {"prompt": _messages(asked), "context": row["document"] if params.context == "document" else ""}
+        return {"prompt": prompt_of(asked), "context": row["document"] if params.context == "document" else ""}
 
     def pair(row: State) -> Mapping[str, Any]:
         return {"question": row["question"].strip(), "answer": row["answer"].strip()}
@@ -256,17 +252,9 @@ def _questions(job: Job[Params]) -> list[Part]:
     ]
     if params.generalise:
         parts += [
-            Do(
-                "how",
-                lambda row: {
-                    "op": "Generalise it and make it a little harder; it must stay answerable from the same text."
-                },
-                reads=(),
-                adds=("op",),
-            ),
+            always("how", {"op": HARDER, "system": ""}),
             job.ask("generalise", inputs={"instruction": "question"}),
             Do("harder", lambda row: {"question": row["evolved"]}, reads=("evolved",), adds=("question",)),
-            Do("no system", lambda row: {"system": ""}, reads=(), adds=("system",)),
             job.ask("answer", inputs={"instruction": "question", "input": "passage"}),
         ]
     else:
@@ -305,7 +293,7 @@ def _summaries(job: Job[Params]) -> list[Part]:
             lambda row: {
                 "question": "Summarise the text above.",
                 "context": row["document"],
-                "prompt": _messages(f"{row['document']}\n\nSummarise the text above."),
+                "prompt": prompt_of(f"{row['document']}\n\nSummarise the text above."),
                 "response": row["text"],
             },
             adds=("question", "context", "prompt", "response"),
@@ -317,7 +305,7 @@ def _missing_files(job: Job[Params]) -> list[Part]:
     return [
         Do(
             "prompt",
-            lambda row: {"prompt": _messages(f"{row['context']}\n\n{row['question']}")},
+            lambda row: {"prompt": prompt_of(f"{row['context']}\n\n{row['question']}")},
             reads=("context", "question"),
             adds=("prompt",),
         )
@@ -340,11 +328,10 @@ def flow(job: Job[Params]) -> Flow:
     wanted, parts, emits = KINDS[job.params.kind]
     return job.flow(
         Once(lambda: wanted(job), job.rows),
-        [*parts(job), At(Enough(job.rows), ("response",))],
+        parts(job),
         emits=emits,
         text=("response",),
         attempts=1,
-        window=span(job.rows),
     )
 
 

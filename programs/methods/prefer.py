@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig, BadData
-from stillroom.programs.flow import At, Do, Flow, Part, State
+from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Given, Job, Method
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, made_from
 from stillroom.programs.published.caps import Share
-from stillroom.programs.published.listed import Listed
+from stillroom.programs.published.prompts import task_text
 from stillroom.programs.published.rule import told
 from stillroom.rows import By
 from stillroom.signatures.operators import Answer, Compare, Judge, Rank, Rate
-from stillroom.values import digest
 
 from ._judged import judged
 from ._orders import Reducer, longer_side, pairs, ranked
@@ -92,7 +91,7 @@ def flow(job: Job[Params]) -> Flow:
     if params.longer < 1:
         parts += [At(Share("longer", "chosen", params.longer), ("longer",))]
     return job.flow(
-        Listed(job.rows, [_start(job, number, row) for number, row in enumerate(job.source("prompts"))]),
+        Once(lambda: (_start(job, number, row) for number, row in enumerate(job.source("prompts"))), job.rows),
         parts,
         emits=("instruction", "input", "prompt", "responses", "pairs", "critiques", "right", "longer", "consistency"),
         text=("prompt",),
@@ -119,7 +118,7 @@ def _check(job: Job[Params]) -> None:
         )
 
 
-def _start(job: Job[Params], number: int, row: Mapping[str, Any]) -> tuple[dict[str, object], list[str]]:
+def _start(job: Job[Params], number: int, row: Mapping[str, Any]) -> Wanted:
     params, rng = job.params, job.rng("systems", number)
     who = drawn(job, number)
     names = sorted(params.systems)
@@ -138,7 +137,7 @@ def _start(job: Job[Params], number: int, row: Mapping[str, Any]) -> tuple[dict[
         **{f"rubric {name}": text for name, text in params.aspects.items()},
         **{f"system {at}": params.systems.get(name, "") for at, name in enumerate(chosen)},
     }
-    return fields, [digest(row)]
+    return made_from(row, fields)
 
 
 def _answers(job: Job[Params]) -> list[Part]:
@@ -173,9 +172,13 @@ def _gathered(job: Job[Params], row: State) -> dict[str, Any]:
             found[text] = {"completion": text, "model": model, "system": row["systems"][at], "score": None}
     answers = list(found.values())
     texts = [each["completion"] for each in answers] + [""] * (len(row["who"]) - len(answers))
-    prompt = f"{row['instruction']}\n\n{row['input']}" if row["input"] else row["instruction"]
     few = "" if len(answers) > 1 else "fewer than two different answers"
-    return {"answers": answers, "prompt": prompt, "few": few, **dict(zip(_completions(job.params), texts, strict=True))}
+    return {
+        "answers": answers,
+        "prompt": task_text(row),
+        "few": few,
+        **dict(zip(_completions(job.params), texts, strict=True)),
+    }
 
 
 def _reduced(job: Job[Params], row: State) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from stillroom.errors import BadConfig
 from stillroom.evals.copies.duplicates import words
 from stillroom.programs.flow import At, Do, Flow, Part, State
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Given, Job, Method, Rule
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
 from stillroom.programs.published.caps import Share
-from stillroom.programs.published.listed import Listed
+from stillroom.programs.published.rule import always
 from stillroom.signatures.operators import Answer, AskAbout, Judge, Revise
-from stillroom.values import digest
 
 __all__ = ["METHOD", "Params", "admits", "carries", "decide"]
 
@@ -99,7 +98,7 @@ def flow(job: Job[Params]) -> Flow:
     """Ask about a passage, answer without it, judge the answers against it, decide."""
     params, passages = job.params, job.source("passages")
     starts = [
-        ({"passage": str(row["passage"]).strip(), "nothing": ""}, (digest(row),))
+        made_from(row, {"passage": str(row["passage"]).strip(), "nothing": ""})
         for row in job.rng("order").sample(passages, len(passages))
     ]
 
@@ -110,13 +109,12 @@ def flow(job: Job[Params]) -> Flow:
     parts: list[Part] = [
         job.ask("ask"),
         At(Rule(f"question carries no {RUN} words of its passage", leaks), ("question", "passage")),
-        Do("set out", lambda row: {"system": SYSTEM}, (), ("system",)),
+        always("set out", {"system": SYSTEM}),
         # of the passage nothing is read here: what is asked are its question and two fixed texts
         job.ask("answer", inputs={"instruction": "question", "input": "nothing"}, samples=params.samples,
                 into="answers", least=params.samples),
         Do("lay out", _laid_out(params), ("answers",), _fields(params, "answer")),
-        Do("rubrics", lambda row: {"rubric correct": CORRECT, "rubric informative": INFORMATIVE}, (),
-           ("rubric correct", "rubric informative")),
+        always("rubrics", {"rubric correct": CORRECT, "rubric informative": INFORMATIVE}),
     ]  # fmt: skip
     for what, reference in (("correct", "passage"), ("informative", "nothing")):
         for at in range(params.samples):
@@ -166,7 +164,7 @@ def flow(job: Job[Params]) -> Flow:
         At(Share("kind", "refusal", params.cap), ("kind",)),
     ]
     return job.flow(
-        Listed(job.rows, starts),
+        Once(lambda: starts, job.rows),
         parts,
         emits=("question", "response", "kind", "correct", "informative", "pair"),
         text=("question",),

@@ -17,16 +17,14 @@ from typing import Any, Literal
 from stillroom.errors import BadConfig, BadData
 from stillroom.evals.copies.duplicates import Exact
 from stillroom.evals.gates import Novelty
-from stillroom.programs.flow import At, Do, Flow, Part, Split, State
+from stillroom.programs.flow import At, Do, Flow, Part, Split, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Given, Job, Method, Rule
-from stillroom.programs.published.listed import Listed
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
 from stillroom.signatures.operators import Solve, YesNo
-from stillroom.values import digest
 
 from ._process_queue import Scored, candidates, choose, write_queue
 from ._process_steps import product, rated, split_steps, up_to_first_wrong
-from ._reason_checks import math_equal, shown
+from ._reason_checks import compared, math_equal, shown
 
 __all__ = ["METHOD", "Params", "Scored", "candidates", "choose", "write_queue"]
 
@@ -77,7 +75,7 @@ def flow(job: Job[Params]) -> Flow:
     else:
         parts, starts = [*_solutions(job), *_judged(job)], list(_problems(job))
     return job.flow(
-        Listed(job.rows, starts),
+        Once(lambda: starts, job.rows),
         parts,
         emits=("problem", "steps", "answer", "truth", "equal", "chances", "score", "judged", "outcome", "solution"),
         text=("problem", "steps"),
@@ -86,30 +84,22 @@ def flow(job: Job[Params]) -> Flow:
     )
 
 
-def _problems(job: Job[Params]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    problems = job.source("problems")
-    if not problems:
-        raise BadConfig(f"{job.preset.name} needs rows called 'problems', got none", mend="Or give ratings of people.")
-    for at in job.rng("order").sample(range(len(problems)), len(problems)):
-        row = problems[at]
-        yield {"problem": str(row["problem"]).strip(), "truth": str(row["answer"]).strip()}, (digest(row),)
+def _problems(job: Job[Params]) -> Iterator[Wanted]:
+    problems = job.needed("problems")
+    for row in job.rng("order").sample(problems, len(problems)):
+        yield made_from(row, {"problem": str(row["problem"]).strip(), "truth": str(row["answer"]).strip()})
 
 
-def _ratings(job: Job[Params]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+def _ratings(job: Job[Params]) -> Iterator[Wanted]:
     """The lines that people have filled."""
-    rows = job.source("ratings")
-    if not rows:
-        raise BadConfig(
-            "labels of people need rows called 'ratings', got none", mend="Give a queue file that is filled."
-        )
-    for row in rows:
+    for row in job.needed("ratings"):
         steps, ratings = list(row["steps"]), list(row["ratings"])
         if len(ratings) > len(steps):
             raise BadData(f"there must be a rating of each step at most, got {len(ratings)} of {len(steps)} steps")
         if ratings:
             rated(ratings)
         fields = {"problem": str(row["problem"]), "steps": steps, "ratings": ratings, "answer": row.get("answer", "")}
-        yield fields, (digest(row),)
+        yield made_from(row, fields)
 
 
 def _taken(row: State) -> Mapping[str, Any]:
@@ -130,16 +120,9 @@ def _solutions(job: Job[Params]) -> list[Part]:
     def stepped(row: State) -> Mapping[str, Any]:
         return {"steps": split_steps("\n".join(row["steps"])), "answer": row["answer"]}
 
-    def compared(row: State) -> Mapping[str, Any]:
-        found = math_equal(row["truth"], row["answer"], params.seconds)
-        return {"equal": "open" if not found.verified else "yes" if found.passed else "no", "why": found.why}
-
     def long(row: State) -> str:
         count = len(row["steps"])
         return "" if 1 <= count <= params.steps else f"a solution must have 1 to {params.steps} steps, got {count}"
-
-    def open_(row: State) -> str:
-        return row["why"] if row["equal"] == "open" else ""
 
     return [
         job.ask("solve", samples=params.samples, into="tries"),
@@ -147,8 +130,7 @@ def _solutions(job: Job[Params]) -> list[Part]:
         Do("split steps", stepped, None, ("steps", "answer")),
         At(Rule(f"1 to {params.steps} steps", long), ("steps",)),
         At(Novelty("new solution", Exact), ("problem", "steps")),
-        Do("compare", compared, ("truth", "answer"), ("equal", "why"), beside=True),
-        At(Rule("answer could be compared", open_, by="verifier", on_fail="audit"), ("problem", "equal", "why")),
+        *compared(params.seconds),
     ]
 
 

@@ -18,15 +18,15 @@ from stillroom.errors import BadConfig
 from stillroom.evals.copies.duplicates import Exact
 from stillroom.evals.gates import Novelty
 from stillroom.evals.sandbox import shared_sandbox
-from stillroom.programs.flow import At, Do, Flow, Part, Split, State
+from stillroom.programs.flow import At, Do, Flow, Part, Split, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Given, Job, Method, Rule
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
 from stillroom.programs.published.caps import Capped
-from stillroom.programs.published.listed import Listed
+from stillroom.programs.published.rule import always, told
 from stillroom.signatures.operators import Evolve, Judge, Paraphrase, Repair, Solve, SolveMixed, YesNo
 from stillroom.values import digest
 
-from ._reason_checks import consensus, math_equal, mixed, reverse, shown, told, unsound
+from ._reason_checks import compared, consensus, correction, math_equal, mixed, reverse, shown, unsound
 
 __all__ = ["METHOD", "OPS", "Params"]
 
@@ -92,11 +92,10 @@ class Params:
             raise BadConfig(f"share and sure are shares of 1, got {self.share} and {self.sure}")
 
 
-def starts(job: Job[Params]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    """Every problem in every variant, problems in an order of their own, with the id of the row it comes from."""
+def starts(job: Job[Params]) -> Iterator[Wanted]:
+    """Every problem in every variant, problems in an order of their own."""
     params, problems = job.params, job.source("problems")
-    for at in job.rng("order").sample(range(len(problems)), len(problems)):
-        row = problems[at]
+    for row in job.rng("order").sample(problems, len(problems)):
         problem, parent = str(row["problem"]).strip(), digest(row)
         known = str(row["answer"]).strip() if params.trust and row.get("answer") is not None else ""
         for op in params.variants:
@@ -106,7 +105,7 @@ def starts(job: Job[Params]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]
                 if found is None:
                     continue
                 asked, truth = found
-            yield {"problem": asked, "truth": truth, "op": op, "input": "", "origin": parent}, (parent,)
+            yield made_from(row, {"problem": asked, "truth": truth, "op": op, "input": ""})
 
 
 def flow(job: Job[Params]) -> Flow:
@@ -122,7 +121,7 @@ def flow(job: Job[Params]) -> Flow:
     parts.append(At(Capped("problem", params.keep), ("problem",)))
     each = 1 if params.turns else min(params.samples, params.keep)
     return job.flow(
-        Listed(job.rows, list(starts(job))),
+        Once(lambda: starts(job), job.rows),
         parts,
         emits=(
             "problem",
@@ -189,29 +188,17 @@ def _checked(job: Job[Params]) -> list[Part]:
             found = {"steps": [each for each in row["steps"] if each.strip()], "contradiction": ""}
         return {**found, "answer": row["answer"], "trace": shown(found["steps"], row["answer"])}
 
-    def compared(row: State) -> Mapping[str, Any]:
-        if not row["truth"]:
-            return {"equal": "unknown", "unequal": "", "verifiable": None}
-        found = math_equal(row["truth"], row["answer"], params.seconds)
-        equal = "open" if not found.verified else "yes" if found.passed else "no"
+    def verifiable(row: State) -> Mapping[str, Any]:
         task = {"prompt": row["problem"], "solution": row["truth"]}
-        return {"equal": equal, "unequal": found.why, "verifiable": task}
+        return {"verifiable": task if row["truth"] else None}
 
     known = ("problem", "trace", "equal", "unequal")
     gates: list[Part] = [
         Do("write out", written, None, ("steps", "contradiction", "answer", "trace"), beside=params.code),
         At(Rule("has steps", lambda row: "" if row["steps"] else "there are no steps"), ("steps",)),
         At(Novelty("new solution", Exact), ("problem", "trace")),
-        Do("compare", compared, ("problem", "truth", "answer"), ("equal", "unequal", "verifiable"), beside=True),
-        At(
-            Rule(
-                "answer could be compared",
-                lambda row: row["unequal"] if row["equal"] == "open" else "",
-                by="verifier",
-                on_fail="audit",
-            ),
-            known,
-        ),
+        Do("task", verifiable, ("problem", "truth"), ("verifiable",)),
+        *compared(params.seconds),
     ]
     if params.turns:
         right = Rule("a wrong answer, to be corrected", lambda row: "" if row["equal"] == "no" else "it is not wrong")
@@ -223,9 +210,7 @@ def _checked(job: Job[Params]) -> list[Part]:
         )
     )
     if params.code:
-        gates.append(
-            At(Rule("code and text agree", lambda row: row["contradiction"], by="verifier"), ("contradiction",))
-        )
+        gates.append(told("code and text agree", "contradiction", "verifier"))
     if params.sums:
         gates.append(
             At(
@@ -242,7 +227,7 @@ def _kept(job: Job[Params]) -> list[Part]:
     judged = params.samples < params.votes
     if judged:
         parts += [
-            Do("rubric", lambda row: {"rubric": RUBRIC, "reference": ""}, (), ("rubric", "reference")),
+            always("rubric", {"rubric": RUBRIC, "reference": ""}),
             job.ask(
                 "judge",
                 inputs={"instruction": "problem", "response": "trace"},
@@ -301,7 +286,7 @@ def _corrected(job: Job[Params]) -> list[Part]:
         text = row["repaired"].strip()
         said = [
             *row["messages"],
-            *told(row["problem"], row["attempt"], row["feedback"], text)[bool(row["messages"]) * 2 :],
+            *correction(row["problem"], row["attempt"], row["feedback"], text)[bool(row["messages"]) * 2 :],
         ]
         found = math_equal(row["truth"], text, params.seconds)
         wrong = found.why if not found.passed else unsound(text.splitlines(), row["truth"]) if params.sums else ""
@@ -320,7 +305,7 @@ def _corrected(job: Job[Params]) -> list[Part]:
             job.ask("repair", f"repair {turn}", when=lambda row: not row["done"]),
             Do(f"compare {turn}", taken, ("repaired", "problem", "truth", *changes), changes, beside=True),
         ]
-    return [*parts, At(Rule("the correction is right", lambda row: row["still"], by="verifier"), ("messages", "still"))]
+    return [*parts, told("the correction is right", "still", "verifier")]
 
 
 _ROW = {"prompt": ("problem",), "completion": ("trace",)}

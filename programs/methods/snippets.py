@@ -21,12 +21,13 @@ from stillroom.evals.code import extract_code, python_parses
 from stillroom.evals.gates import Whole
 from stillroom.programs.flow import At, Do, Flow, Part, Quotas, Source, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Enough, Given, Growing, Job, Method, Once, Rule, made_from
+from stillroom.programs.published import Call, Emit, Given, Growing, Job, Method, Once, Rule, made_from
+from stillroom.programs.published.shares import spread
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import Discriminate, MakeCase, ProposeFrom, ProposeSolved
 from stillroom.values import digest
 
-from ._snippets_seeds import case_text, core, guard, identifiers, named, new, sentences, snippet, spread, verdict_of
+from ._snippets_seeds import case_text, core, guard, identifiers, named, new, sentences, snippet, verdict_of
 
 __all__ = ["CRITERIA", "METHOD", "TASKS", "Params", "identifiers", "source"]
 
@@ -104,7 +105,7 @@ def flow(job: Job[Params]) -> Flow:
     if params.seed == "topic":
         return job.flow(_each_topic(job), parts, **settings)
     # a seed that came to nothing is not tried again: greedily asked, it would come to the same
-    return job.flow(source(job), [*parts, At(Enough(job.rows), ("problem",))], attempts=1, **settings)
+    return job.flow(source(job), parts, attempts=1, **settings)
 
 
 def _check(params: Params) -> None:
@@ -213,9 +214,7 @@ def _rows(job: Job[Params]) -> list[dict[str, Any]]:
     """The user's rows that seeds are taken from, in an order drawn for the job; each has its `seed`."""
     params = job.params
     source, field = {"topic": ("topics", "topic"), "name": ("names", "name")}.get(params.seed, ("code", "code"))
-    rows = [{**row, "seed": row[field]} for row in job.source(source)]
-    if not rows:
-        raise BadConfig(f"{job.preset.name} needs rows called {source!r} ({METHOD.given[source].about}), got none")
+    rows = [{**row, "seed": row[field]} for row in job.needed(source)]
     if source == "code":
         rows = [rows[at] for at in core([row["seed"] for row in rows], params.core, job.rng("core"))]
     job.rng("order").shuffle(rows)
@@ -239,7 +238,7 @@ def source(job: Job[Params]) -> Source:
 
     def wanted() -> Iterator[Wanted]:
         seen: set[str] = set()
-        last = slot = 0
+        last = 0
         for draw in itertools.count():
             row = rows[draw % len(rows)]
             if draw - last > PATIENCE * len(rows) or (params.seed != "lines" and draw >= len(rows)):
@@ -252,8 +251,7 @@ def source(job: Job[Params]) -> Source:
                 seen.add(bare)
                 last = draw
                 fields = _fields(params, row, seed)
-                yield made_from(slot, row, fields, seed_licence=fields["seed_licence"])
-                slot += 1
+                yield made_from(row, fields, seed_licence=fields["seed_licence"])
 
     return Once(wanted, job.rows)
 
@@ -268,7 +266,7 @@ def _each_topic(job: Job[Params]) -> Source:
         row, level = cells[cell]
         return Wanted(cell, slot, _fields(job.params, row, row["seed"], level), parents=(digest(row),))
 
-    return Quotas(spread(list(cells), job.rows), draw)
+    return Quotas(spread(job.rows, dict.fromkeys(cells, 1)), draw)
 
 
 def _each_task(job: Job[Params]) -> Source:
@@ -288,7 +286,7 @@ def _each_task(job: Job[Params]) -> Source:
         fields = {**_fields(params, row, row["seed"]), "task": TASKS[cell], "criteria": list(params.criteria), **cases}
         return Wanted(cell, slot, fields, asked={"seed_licence": fields["seed_licence"]}, parents=(digest(row),))
 
-    found = _Cases(spread(params.tasks, job.rows), draw)
+    found = _Cases(spread(job.rows, dict.fromkeys(params.tasks, 1)), draw)
     return found
 
 

@@ -14,7 +14,7 @@ from stillroom.programs.published import Emit, Job, Method
 from stillroom.programs.published.shares import spread
 from stillroom.programs.symbolic import SIZES, VERSION, symbolic_flow
 
-__all__ = ["METHOD", "Params", "spread"]
+__all__ = ["METHOD", "Params"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ functions. AFM (arXiv:2407.21075) keeps single calls and hands several to people
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,17 +19,17 @@ from stillroom.evals.gates import Novelty
 from stillroom.evals.sandbox import shared_sandbox
 from stillroom.programs.flow import At, Do, Flow, Part, Quotas, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Given, Job, Method, Rule
-from stillroom.programs.published.listed import Listed
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published.rule import told
+from stillroom.programs.published.shares import spread
 from stillroom.signatures.operators import Abstract, Answer, CallTools, ToolQuery
-from stillroom.values import digest
 
 from ._reason_checks import math_equal
 from ._tools_box import Search, Tool, Toolbox, calculator, mined, python
 from ._tools_chain import fill, solved
 from ._tools_kinds import KINDS, as_asked, made, names_result
 
-__all__ = ["METHOD", "Params", "counts"]
+__all__ = ["METHOD", "Params"]
 
 SYSTEM = "Answer the user from the results of the tools. Where there are none, answer from what you know. Be brief."
 
@@ -68,16 +67,6 @@ class Params:
                 f"tools are calculator, python and search, rounds and found at least 1, "
                 f"got {list(self.tools)}, {self.rounds}, {self.found}"
             )
-
-
-def counts(kinds: Mapping[str, float], rows: int) -> dict[str, int]:
-    """How many rows of each kind: by largest remainder, so that they sum to `rows` and none is off by one or more."""
-    exact = {kind: share * rows for kind, share in kinds.items() if share}
-    found = {kind: math.floor(each + 1e-9) for kind, each in exact.items()}
-    order = sorted(exact, key=lambda kind: (found[kind] - exact[kind], list(exact).index(kind)))
-    for kind in order[: rows - sum(found.values())]:
-        found[kind] += 1
-    return {kind: count for kind, count in found.items() if count}
 
 
 def flow(job: Job[Params]) -> Flow:
@@ -129,8 +118,8 @@ def _calls(job: Job[Params]) -> Flow:
         parts += _turn(job, box, turn)
     seen = ("kind", "messages", "ran", "fault", "unfit")
     parts += [
-        At(Rule("calls fit their tools", lambda row: row["unfit"], by="verifier"), seen),
-        At(Rule("calls ran", lambda row: row["fault"], by="verifier"), seen),
+        told("calls fit their tools", "unfit", "verifier"),
+        told("calls ran", "fault", "verifier"),
         At(Rule("calls as the kind asks", as_asked, by="verifier"), seen),
         At(Rule("answer names the result", names_result, by="verifier"), seen),
         Do(
@@ -145,7 +134,7 @@ def _calls(job: Job[Params]) -> Flow:
         waits = lambda row: "a person decides rows of this kind" if row["kind"] in params.people else ""  # noqa: E731
         parts.append(At(Rule("kinds for people", waits, on_fail="audit"), ("kind",)))
     emits = ("query", "kind", "messages", "tools", "ran")
-    return job.flow(Quotas(counts(params.kinds, job.rows), draw), parts, emits=emits, text=("query",))
+    return job.flow(Quotas(spread(job.rows, params.kinds), draw), parts, emits=emits, text=("query",))
 
 
 def _turn(job: Job[Params], box: Toolbox, turn: int) -> Iterator[Part]:
@@ -192,9 +181,7 @@ def _turn(job: Job[Params], box: Toolbox, turn: int) -> Iterator[Part]:
 
 def _chains(job: Job[Params]) -> Flow:
     """Solutions rewritten with placeholders, kept if working them out gives the answer."""
-    rows = job.source("solved")
-    if not rows:
-        raise BadConfig(f"{job.preset.name} needs rows called 'solved', got none")
+    rows = job.needed("solved")
     box = Toolbox([calculator()])
 
     def worked(row: State) -> Mapping[str, Any]:
@@ -215,18 +202,18 @@ def _chains(job: Job[Params]) -> Flow:
         return "" if found.passed else f"the chain arrives at {row['result']}, not at {row['answer']}"
 
     starts = [
-        ({"question": str(row["question"]), "gold": str(row["solution"]), "answer": str(row["answer"])}, (digest(row),))
+        made_from(row, {"question": str(row["question"]), "gold": str(row["solution"]), "answer": str(row["answer"])})
         for row in job.rng("order").sample(rows, len(rows))
     ]
     kept = ("question", "chain", "goal", "fault", "result", "answer")
     parts: list[Part] = [
         job.ask("abstract"),
         Do("work out", worked, ("question", "chain", "goal"), ("fault", "result", "messages", "completion", "tools")),
-        At(Rule("chain can be worked out", lambda row: row["fault"], by="verifier"), kept),
+        told("chain can be worked out", "fault", "verifier"),
         At(Rule("chain arrives at the answer", arrives, by="verifier"), kept),
     ]
     emits = ("question", "chain", "goal", "answer", "result", "completion", "messages", "tools")
-    return job.flow(Listed(job.rows, starts), parts, emits=emits, text=("question",))
+    return job.flow(Once(lambda: starts, job.rows), parts, emits=emits, text=("question",))
 
 
 METHOD = Method(

@@ -8,7 +8,6 @@ direction is given only where a run has shown that both say the same, and is tag
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -20,7 +19,8 @@ from stillroom.evals.gates import Whole
 from stillroom.evals.outputs import LANGUAGES, usable
 from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Enough, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
+from stillroom.programs.published.rule import told
 from stillroom.signatures.operators import Answer, Describe, FromDoc, Judge, Translate
 
 from ._translate_checks import Reproduction, lopsided, mismatch, named, numbers_kept, quotes
@@ -75,12 +75,10 @@ def flow(job: Job[Params]) -> Flow:
     params = job.params
     _check(params)
     source, _ = _SOURCES[params.kind]
-    if next(iter(job.stream(source)), None) is None:
-        raise BadConfig(f"{job.preset.name} needs rows called {source!r} ({METHOD.given[source].about}), got none")
+    job.need(source)
     parts = {
         "program": _program, "description": _description, "prose": _prose, "reasoning": _reasoning, "answer": _answer
     }[params.kind](job)  # fmt: skip
-    parts.append(At(Enough(job.rows), ("prompt",)))
     return job.flow(Once(lambda: _wanted(job), job.rows), parts, emits=EMITS, text=("prompt",), attempts=1)
 
 
@@ -119,15 +117,15 @@ def _runs(run: Reproduction) -> list[Part]:
             adds=("names", "tried", "wanted", "unchecked"),
             beside=True,
         ),
-        At(Rule("source runs", lambda row: row["unchecked"], "verifier", "audit"), ("unchecked",)),
+        told("source runs", "unchecked", "verifier", "audit"),
     ]
 
 
 def _reproduces(work: Callable[[State], Mapping[str, Any]]) -> list[Part]:
     return [
         Do("run", work, adds=("translation", "checked", "broken", "differs"), beside=True),
-        At(Rule("parses and compiles", lambda row: row["broken"], "verifier"), ("broken",)),
-        At(Rule("reproduces the outputs", lambda row: row["differs"], "verifier"), ("differs",)),
+        told("parses and compiles", "broken", "verifier"),
+        told("reproduces the outputs", "differs", "verifier"),
     ]
 
 
@@ -295,7 +293,7 @@ _SOURCES = {
 
 
 def _wanted(job: Job[Params]) -> Iterator[Wanted]:
-    params, slots = job.params, itertools.count()
+    params = job.params
     if params.kind == "answer":
         for row in job.stream("prompts"):
             fields: dict[str, Any] = {
@@ -304,7 +302,7 @@ def _wanted(job: Job[Params]) -> Iterator[Wanted]:
                 "system": "",
                 "input": "",
             }
-            yield made_from(next(slots), row, fields)
+            yield made_from(row, fields)
         return
     source, field = _SOURCES[params.kind]
     for slot, row in enumerate(job.stream(source)):
@@ -319,7 +317,7 @@ def _wanted(job: Job[Params]) -> Iterator[Wanted]:
                 fields |= {"source": named(own), "target": named(language), "solution": row.get("solution") or ""}
                 fields |= {"source_language": own, "target_language": language}
             if language != fields["source_language"] or params.kind == "description":
-                yield made_from(next(slots), row, fields)
+                yield made_from(row, fields)
 
 
 METHOD = Method(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .growing import Growing
 from .job import TEACHER, Job
 from .method import Call, Emit, Given, Method
-from .once import Enough, Once, made_from, need, span
+from .once import Once, made_from
 from .preset import Preset, read_preset
 from .rounds import Rounds
 from .rule import Rule
@@ -17,7 +17,6 @@ __all__ = [
     "TEACHER",
     "Call",
     "Emit",
-    "Enough",
     "Given",
     "Growing",
     "Job",
@@ -29,7 +28,6 @@ __all__ = [
     "System",
     "foresee_preset",
     "made_from",
-    "need",
     "prepare",
     "preset",
     "presets",
@@ -37,6 +35,5 @@ __all__ = [
     "records",
     "run_preset",
     "sample",
-    "span",
     "systems",
 ]

@@ -101,25 +101,27 @@ class Job(Generic[P]):
         return self._sources.setdefault(name, list(self.stream(name)))
 
     def needed(self, name: str) -> list[dict[str, Any]]:
-        """The same of rows that a method can do without, but not with these parameters. Raises `BadConfig` if none."""
-        rows, wants = self.source(name), self.method.given[name]
-        if not rows:
-            raise BadConfig(
-                f"{self.preset.name} needs rows called {name!r} ({wants.about}), got none",
-                mend=f"Give a file with the fields {', '.join(wants.fields)}.",
-            )
-        return rows
+        """The same of rows that a method can do without, but not with these parameters. Raises as `need` does."""
+        self.need(name)
+        return self.source(name)
+
+    def need(self, *names: str) -> None:
+        """See that rows are given without which what is wanted cannot be made, although other kinds can do without.
+
+        Raises:
+            BadConfig: Naming those that are not, and their fields.
+        """
+        for name in names:
+            if next(iter(self.stream(name)), None) is None:
+                raise self._lacking(name)
 
     def stream(self, name: str) -> Iterable[dict[str, Any]]:
-        """The same one at a time. Raises as `source` does."""
+        """The user's rows one at a time. Raises as `source` does."""
         wants, source = self.method.given[name], self.given.get(name)
         if source is None:
             if wants.optional:
                 return
-            raise BadConfig(
-                f"{self.preset.name} needs rows called {name!r} ({wants.about}), got none",
-                mend=f"Give a file with the fields {', '.join(wants.fields)}.",
-            )
+            raise self._lacking(name)
         number = 0
         for number, row in read_rows(source):
             missing = [each for each in wants.fields if not each.endswith("?") and row.get(each) is None]
@@ -128,6 +130,13 @@ class Job(Generic[P]):
             yield row
         if not number and not wants.optional:
             raise BadData(f"{name!r} must hold rows, got none")
+
+    def _lacking(self, name: str) -> BadConfig:
+        wants = self.method.given[name]
+        return BadConfig(
+            f"{self.preset.name} needs rows called {name!r} ({wants.about}), got none",
+            mend=f"Give a file with the fields {', '.join(wants.fields)}.",
+        )
 
     @cached_property
     def _sources(self) -> dict[str, list[dict[str, Any]]]:

@@ -1,101 +1,52 @@
-"""A source that ends: each wanted row once, until enough of them were accepted."""
+"""A source that ends: what rows are begun from is given, and each of it is begun once, until enough rows were accepted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from stillroom.errors import BadConfig
-from stillroom.evals import Verdict
-from stillroom.evals.gates import Candidate
-from stillroom.programs.flow.flow import BLOCK
-from stillroom.programs.flow.wanted import INPUTS, Wanted
-from stillroom.rows import By, EmittedRow, Status
+from stillroom.programs.flow import INPUTS, Wanted
+from stillroom.rows import EmittedRow
 from stillroom.values import digest
 
-from .job import Job
-
-__all__ = ["Enough", "Once", "made_from", "need", "span"]
+__all__ = ["Once", "made_from"]
 
 
-def need(job: Job[Any], *names: str) -> None:
-    """See that rows are given without which what is wanted cannot be made, although other kinds can do without.
+def made_from(row: Any, fields: Mapping[str, Any], *, fault: str = "", **asked: Any) -> Wanted:
+    """The wanted row that one of the user's rows gives rise to; its papers name that row by its hash.
 
-    Raises:
-        BadConfig: Naming those that are not, and their fields.
+    Args:
+        row: The user's.
+        fields: What its steps start from; equal fields give equal requests, wherever they stand.
+        fault: Why nothing can be asked about it, or "".
+        asked: What its passport says it was asked to be.
     """
-    for name in names:
-        if job.given.get(name) is None:
-            wants = job.method.given[name]
-            raise BadConfig(
-                f"{job.preset.name} needs rows called {name!r} ({wants.about}), got none",
-                mend=f"Give a file with the fields {', '.join(wants.fields)}.",
-            )
+    return Wanted(INPUTS, 0, fields, asked=asked, parents=(digest(row),), key="", fault=fault)
 
 
-def span(rows: int) -> int | None:
-    """How many rows `Job.flow` begins together: no more than are wanted, where few are; None for as many as usual."""
-    return rows if rows < BLOCK else None
-
-
-def made_from(slot: int, row: Any, fields: dict[str, Any], **asked: Any) -> Wanted:
-    """The wanted row that one of the user's rows gives rise to; its papers name that row by its hash."""
-    return Wanted(INPUTS, slot, fields, asked=asked, parents=(digest(row),), key="")
-
-
-@dataclass
+@dataclass(frozen=True)
 class Once:
-    """Wanted rows in their order, each begun once; none are begun any more when enough were accepted.
+    """Wanted rows in their order; the run ends when enough rows were accepted, or there are no more to begin.
 
-    What is under way then may pass too: `Enough` at the end of the line keeps the number exact. Of one run: a
-    flow is built anew for each.
+    Begun are no more than are still needed, as far as those under way are expected to pass. For methods that make
+    rows, one or several, of each thing given.
 
     Attributes:
-        rows: Gives them, in the cell `INPUTS`, from the start.
-        most: Accepted rows wanted.
-        together: How many rows are best begun one after the other.
-        accepted: How many there are.
+        starts: Gives them, from the first; `wanted` numbers them.
+        most: Accepted rows that are enough; None to begin all of them, where gates choose from the whole set.
+        together: How many are best begun one after the other.
     """
 
-    rows: Callable[[], Iterable[Wanted]]
-    most: int
+    starts: Callable[[], Iterable[Wanted]]
+    most: int | None
     together: int = 1
-    accepted: int = 0
 
     quotas: ClassVar[None] = None
 
     def wanted(self, cell: str) -> Iterator[Wanted]:
-        """The rows, as long as they are needed."""
-        for row in self.rows():
-            if self.accepted >= self.most:
-                return
-            yield row
+        """Each of them once."""
+        return (replace(each, slot=slot) for slot, each in enumerate(self.starts()))
 
     def learn(self, rows: Sequence[EmittedRow]) -> None:
-        """Count what was accepted."""
-        self.accepted += sum(row.status == "accepted" for row in rows)
-
-
-class Enough:
-    """Let so many rows pass, and no more: what comes later is surplus."""
-
-    by: By = "form"
-    on_fail: Status = "surplus"
-
-    def __init__(self, most: int) -> None:
-        self._most, self._passed = most, 0
-        self.name = f"enough({most})"
-
-    def fresh(self) -> Enough:
-        """The same with nothing passed."""
-        return Enough(self._most)
-
-    def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
-        """The first ones pass, in their order."""
-        left = max(0, self._most - self._passed)
-        return [Verdict.ok() if at < left else Verdict.fail(f"{self._most} are enough") for at in range(len(batch))]
-
-    def keep(self, passed: Sequence[Candidate]) -> None:
-        """Count rows that passed, of this session and of those before."""
-        self._passed += len(passed)
+        """Nothing to learn."""

@@ -1,4 +1,4 @@
-"""A rule as a gate: a plain function of a row's fields that says why not; or what a step has said of the row already."""
+"""A rule as a gate: a plain function of a row's fields that says why not; what a step has said already; what all are told."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from stillroom.evals import Verdict
 from stillroom.evals.gates import Candidate
-from stillroom.programs.flow import At
+from stillroom.programs.flow import At, Do
 from stillroom.rows import By, Status
 
-__all__ = ["Rule", "told"]
+__all__ = ["Rule", "always", "told"]
 
 
 @dataclass(frozen=True)
@@ -48,3 +48,8 @@ class Rule:
 def told(name: str, field: str, by: By = "form", on_fail: Status = "rejected") -> At:
     """A gate that stops rows of which a step has said why not, in a field of its own; "" lets pass."""
     return At(Rule(name, lambda row: row[field], by, on_fail), (field,))
+
+
+def always(name: str, fields: Mapping[str, Any]) -> Do:
+    """A step that gives every row the same fields: what a call is told beside the row."""
+    return Do(name, lambda row: fields, reads=(), adds=tuple(fields))

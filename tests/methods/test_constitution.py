@@ -13,7 +13,8 @@ from stillroom.engines import Score
 from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig, BadData
 from stillroom.programs.methods._chosen import kept_apart, ranked
-from stillroom.programs.methods._principles import consensus, length_ratio, read, settled, swap_consistent
+from stillroom.programs.methods._orders import agreed, settled
+from stillroom.programs.methods._principles import consensus, length_ratio, read
 from stillroom.programs.published import preset, records, run_preset, sample
 
 PRESETS = [
@@ -187,7 +188,7 @@ def test_both_orders_average_to_the_stored_probability(tmp_path):
 def test_the_mean_of_both_orders(ab, ba, p, agree):
     """And whether both prefer the same answer."""
     assert settled(ab, ba) == pytest.approx(p)
-    assert swap_consistent(ab, ba) is agree
+    assert agreed(ab, ba) is agree
 
 
 def test_reasoned_labels_are_clamped(tmp_path):

@@ -14,10 +14,11 @@ from stillroom.errors import BadData
 from stillroom.evals.gates import Candidate
 from stillroom.programs.methods._conversations import conversation_rules, pieces, trimmed, turns
 from stillroom.programs.methods._html import markdown
-from stillroom.programs.methods._sets import Apart, Balanced, Rare, apportioned, balanced
+from stillroom.programs.methods._sets import Apart, Balanced, Rare, balanced
 from stillroom.programs.methods._texts import tokens
 from stillroom.programs.methods.curate import upper_quartile
 from stillroom.programs.published import preset, records, sample
+from stillroom.programs.published.shares import spread
 
 PRESETS = ["hunyuan-quality", "llama3-selection", "openhermes-mixture", "slimorca-check", "vicuna-sharegpt"]
 TOPICS = {"cookbook": "cooking", "workshop": "crafts", "letters": "letters"}
@@ -213,8 +214,8 @@ def test_classes_have_their_shares_within_a_row_in_any_order():
         assert total <= most
         for name, weight in weights.items():
             assert abs(counts[name] - total * weight / sum(weights.values())) <= 1
-        larger = [apportioned(each, weights) for each in range(total + 1, min(most, len(classes)) + 1)]
-        assert all(any(each[name] > classes.count(name) for name in names) for each in larger)
+        larger = [spread(each, weights) for each in range(total + 1, min(most, len(classes)) + 1)]
+        assert all(any(each.get(name, 0) > classes.count(name) for name in names) for each in larger)
         rows = [
             Candidate(str(at), {"label": each, "score": at % 3, "text": f"t{at}"}, "", {})
             for at, each in enumerate(classes)
@@ -229,7 +230,6 @@ def test_classes_have_their_shares_within_a_row_in_any_order():
         assert len(kept[0]) == total
     assert balanced("aab", {}, 9) == {"a": 2, "b": 1}
     assert balanced("aaa", {"a": 1, "b": 1}, 9) == {"a": 1, "b": 0}
-    assert apportioned(10, {"a": 0.7, "b": 0.2, "c": 0.1}) == {"a": 7, "b": 2, "c": 1}
 
 
 def candidate(text, score, label="x", response=""):

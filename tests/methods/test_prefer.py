@@ -133,7 +133,7 @@ def test_swap_agreement_raises_the_accuracy_of_a_biased_judge():
         gap = rng.gauss(0, 1) - rng.gauss(0, 1)  # of the first answer to the second
         straight, turned = first_is_named(gap), first_is_named(-gap)
         single += ((straight == (gap > 0)) + (turned == (gap < 0))) / 2
-        if agreed(float(straight), float(turned)):
+        if agreed(float(straight), float(not turned)):
             kept += 1
             right += straight == (gap > 0)
     assert single / trials == pytest.approx(0.73, abs=0.015)

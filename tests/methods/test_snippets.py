@@ -15,7 +15,7 @@ from recipe_world import World, stopped, values
 from stillroom.errors import BadConfig
 from stillroom.evals import embedding
 from stillroom.evals.diversity import k_centres
-from stillroom.programs.methods._snippets_seeds import core, sentences, snippet, spread, verdict_of
+from stillroom.programs.methods._snippets_seeds import core, sentences, snippet, verdict_of
 from stillroom.programs.methods.snippets import CRITERIA, METHOD, TASKS
 from stillroom.programs.published import presets, records, sample
 
@@ -134,11 +134,6 @@ def test_centres_are_different_even_among_copies_and_bad_settings_are_refused():
     for k, first in ((0, 0), (5, 0), (1, 4)):
         with pytest.raises(BadConfig, match="k-centre needs"):
             k_centres(np.zeros((4, 2)), k, first)
-
-
-def test_rows_are_shared_out_evenly():
-    assert spread(["a", "b", "c"], 8) == {"a": 3, "b": 3, "c": 2}
-    assert spread(["a", "b", "c"], 2) == {"a": 1, "b": 1}
 
 
 # -- what is refused ---------------------------------------------------------------------

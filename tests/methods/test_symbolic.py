@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 from stillroom.evals.proofs import confirmed
-from stillroom.programs.methods.symbolic import spread
 from stillroom.programs.published import preset, records, run_preset
 
 CELLS = {"horn/3": 3, "geometry/2": 2, "linear/1": 1}
@@ -37,11 +36,3 @@ def test_a_run_goes_on_and_seeds_differ(tmp_path):
     other = run_preset("alphageometry", tmp_path / "b", rows=6, params={"cells": CELLS}, seed=1)
     texts = [[row.values["text"] for row in each.rows] for each in (first, again, other)]
     assert texts[0] == texts[1] != texts[2]
-
-
-def test_rows_are_spread_in_proportion():
-    """Shares are kept to a row, and the counts add up."""
-    for rows in range(1, 40):
-        counts = spread(rows, CELLS)
-        assert sum(counts.values()) == rows
-        assert all(abs(counts.get(cell, 0) - rows * share / 6) < 1 for cell, share in CELLS.items())

@@ -14,8 +14,8 @@ from stillroom.evals.sandbox import available
 from stillroom.evals.verifiers import evaluate, parse_number
 from stillroom.programs.methods._tools_box import Search, Toolbox, calculator, mined, python
 from stillroom.programs.methods._tools_chain import fill
-from stillroom.programs.methods.tools import counts
 from stillroom.programs.published import preset, records, sample
+from stillroom.programs.published.shares import spread
 from stillroom.values import digest
 
 sandboxed = pytest.mark.skipif(
@@ -210,7 +210,7 @@ def test_calculator_queries_recomputed_from_their_arguments_equal_what_is_stored
 
 @pytest.mark.parametrize(("rows", "unused"), [(100, 15), (33, 5), (7, 1)])
 def test_kinds_have_exactly_their_quota(rows, unused):
-    found = counts({"single": 0.85, "unused": 0.15}, rows)
+    found = spread(rows, {"single": 0.85, "unused": 0.15})
     assert found == {"single": rows - unused, "unused": unused}
 
 

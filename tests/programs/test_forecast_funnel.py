@@ -16,7 +16,7 @@ from stillroom.programs import blind
 from stillroom.programs.flow import INPUTS, Ask, Flow, Split, Wanted, run_flow
 from stillroom.programs.forecast import Estimate, compared, forecast, foresee, remember
 from stillroom.programs.forecast.compared import Compared
-from stillroom.programs.published import Enough, Once
+from stillroom.programs.published import Once
 from stillroom.signatures import Field
 
 LIST = Field("items", {"type": "array", "items": {"type": "string"}})
@@ -135,7 +135,7 @@ def test_a_source_that_ends_when_it_has_enough_is_not_run_to_its_end(tmp_path: P
 
     engine = Model(lambda request: json.dumps({"a": f"re {request.messages[0].text}"}))
     settings = {"source": Once(rows, 20), "block": 8, "window": 8, "attempts": 1}
-    once = flow(parts=(Ask("write", plan()), Schema(plan().shape), Enough(20)), **settings)
+    once = flow(parts=(Ask("write", plan()), Schema(plan().shape)), **settings)
     told = forecast(once, [engine])
     assert (told.wanted, told.rows, told.calls) == (20, Estimate(0, None, 20), Estimate(20, None, 800))
     with open_session(engine, tmp_path, "emit", {"flow": once.key}) as session:

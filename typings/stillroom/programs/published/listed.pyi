@@ -1,1 +1,0 @@
-from programs.published.listed import *
