@@ -12,7 +12,6 @@ from itertools import combinations, permutations
 from statistics import fmean
 from typing import Any
 
-from stillroom.evals.verifiers import symbolic
 from stillroom.programs.flow import Do, Part, State
 from stillroom.programs.published import Job
 from stillroom.programs.published.rule import told
@@ -36,7 +35,6 @@ def judged(job: Job[Any]) -> list[Part]:
         "pointwise": _pointwise,
         "pairwise": _pairwise,
         "ranking": _ranking,
-        "truth": _truth,
     }
     parts = ways[job.params.judge](job)
     return [*parts, *_overall(job)] if job.params.overall else parts
@@ -197,20 +195,6 @@ def _ranking(job: Job[Any]) -> list[Part]:
         ),
         Do("score", work, adds=_ADDS),
         _WHOLE,
-    ]
-
-
-def _truth(job: Job[Any]) -> list[Part]:
-    """The final answer is the prompt's own or not; one that could not be compared counts for neither."""
-    check = symbolic("answer")
-
-    def work(row: State) -> Mapping[str, Any]:
-        scores = [check(row, {"answer": each["completion"]}).score for each in row["answers"]]
-        return {**_found(row["answers"], scores), "broken": "" if 1 in scores else "no answer is right"}
-
-    return [
-        Do("verify", work, reads=("answers", "answer"), adds=_ADDS, beside=True),
-        told("a right answer", "broken", "verifier"),
     ]
 
 

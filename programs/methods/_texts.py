@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Piece", "chunks", "cut", "sections", "sentences", "tokens"]
+from stillroom.evals.copies.duplicates import words
+
+__all__ = ["Piece", "chunks", "cut", "sections", "sentences", "shared", "tokens"]
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _SENTENCE = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]?[A-Z0-9])|\n\s*\n""")
@@ -47,6 +49,19 @@ def cut(text: str, most: int) -> str:
             return text[:end]
         end = found.end()
     return text
+
+
+def shared(text: str, other: str, count: int) -> str:
+    """The first `count` words in a row of `text` that stand so in `other` too, whatever their case and signs; or "".
+
+    >>> shared("She said: go home, now!", "you go home now", 3)
+    'go home now'
+    """
+    said, there = words(text), words(other)
+    runs = {tuple(there[at : at + count]) for at in range(len(there) - count + 1)}
+    return next(
+        (" ".join(said[at : at + count]) for at in range(len(said)) if tuple(said[at : at + count]) in runs), ""
+    )
 
 
 def sentences(text: str) -> list[Piece]:

@@ -29,6 +29,7 @@ from stillroom.values import digest
 
 from ._gold import contradicts, read_answer
 from ._systems import TABLES
+from ._texts import shared
 
 __all__ = ["METHOD", "NEUTRAL", "TABLES", "Params", "erased", "restored"]
 
@@ -206,18 +207,13 @@ def messages(row: State) -> Mapping[str, Any]:
 def erased(row: Mapping[str, Any]) -> str:
     """The reason against a prompt that still has `RUN` words in a row of what its teacher was told, or ""."""
     prompt = " ".join(str(row.get(name) or "") for name in ("shown", "instruction", "input"))
-    left = _runs(row["told"]) & _runs(prompt)
-    return f"the prompt still says {' '.join(min(left))!r}" if left else ""
+    left = shared(row["told"], prompt, RUN)
+    return f"the prompt still says {left!r}" if left else ""
 
 
 def restored(row: EmittedRow, table: str = "strategies") -> str:
     """What the teacher of an emitted row was told: the row names it, and the table has its text."""
     return TABLES[table][0][str(row.values["message"])]
-
-
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = [word.strip(".,;:!?()\"'").lower() for word in text.split()]
-    return {tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1)}
 
 
 METHOD = Method(

@@ -40,8 +40,7 @@ class Params:
         systems: System messages by name; each answer that a model gives has one drawn for it. None where there are none.
         judge: How an order is found. `order`: the sources stand best first, nobody is asked. `listwise`: each aspect
             is asked once, all answers shown in an order of its own. `pointwise`: each answer and aspect alone.
-            `pairwise`: each pair in both orders. `ranking`: pairs in random order, then all of them. `truth`: the
-            final answer is compared with the prompt's own by a program.
+            `pairwise`: each pair in both orders. `ranking`: pairs in random order, then all of them.
         aspects: What is judged, a rubric by name; the first alone is the principle of `pairwise`.
         lowest, highest: The scale of the aspects.
         samples: Judgements of each answer and aspect, of which the mean counts; `pointwise` only.
@@ -53,7 +52,7 @@ class Params:
 
     sources: tuple[str, ...] = (POOL,) * 4
     systems: Mapping[str, str] = field(default_factory=dict)
-    judge: Literal["order", "listwise", "pointwise", "pairwise", "ranking", "truth"] = "listwise"
+    judge: Literal["order", "listwise", "pointwise", "pairwise", "ranking"] = "listwise"
     aspects: Mapping[str, str] = field(default_factory=lambda: {"quality": "How good is the response, 1 to 5?"})
     lowest: int = 1
     highest: int = 5
@@ -84,16 +83,16 @@ def flow(job: Job[Params]) -> Flow:
         Do("gather", lambda row: _gathered(job, row), adds=("answers", "prompt", "few", *_completions(params))),
         told("two answers", "few"),
         *judged(job),
-        Do("reduce", lambda row: _reduced(job, row), adds=("responses", "pairs", "right", "longer", "even")),
+        Do("reduce", lambda row: _reduced(job, row), adds=("responses", "pairs", "longer", "even")),
     ]
-    if params.pairs != "none" and params.judge != "truth":  # an answer that is right is worth a row without a wrong one
+    if params.pairs != "none":
         parts += [told("answers differ in score", "even", by)]
     if params.longer < 1:
         parts += [At(Share("longer", "chosen", params.longer), ("longer",))]
     return job.flow(
         Once(lambda: (_start(job, number, row) for number, row in enumerate(job.source("prompts"))), job.rows),
         parts,
-        emits=("instruction", "input", "prompt", "responses", "pairs", "critiques", "right", "longer", "consistency"),
+        emits=("instruction", "input", "prompt", "responses", "pairs", "critiques", "longer", "consistency"),
         text=("prompt",),
     )
 
@@ -102,11 +101,9 @@ def _check(job: Job[Params]) -> None:
     params = job.params
     if len(params.sources) < 2:
         raise BadConfig(f"an order needs two answers, got the sources {list(params.sources)}")
-    asking = params.judge not in ("order", "truth")
+    asking = params.judge != "order"
     if asking and not params.aspects:
         raise BadConfig(f"a judge that is {params.judge} must be given aspects, got none")
-    if params.judge == "truth" and any(row.get("answer") is None for row in job.source("prompts")):
-        raise BadData("prompts must have an `answer` to compare with, where the judge is truth")
     if GOLD in params.sources and any(not row.get("response") for row in job.source("prompts")):
         raise BadData("prompts must have a `response` where gold is one of the sources")
     answering = {job.engine(role).model for number in range(len(job.engines)) for role in drawn(job, number)}
@@ -130,7 +127,6 @@ def _start(job: Job[Params], number: int, row: Mapping[str, Any]) -> Wanted:
         "instruction": str(row["instruction"]),
         "input": str(row.get("input") or ""),
         "gold": str(row.get("response") or ""),
-        "answer": row.get("answer"),
         "knowledge": str(row.get("knowledge") or ""),
         "none": "",
         "overall": params.overall,
@@ -195,11 +191,6 @@ def _reduced(job: Job[Params], row: State) -> dict[str, Any]:
             for each in ranked(answers)
         ],
         "pairs": [_pair(row, better, worse, scored) for better, worse in found],
-        "right": [
-            {"prompt": row["prompt"], "completion": each["completion"]}
-            for each in answers
-            if job.params.judge == "truth" and each["score"] == 1
-        ],
         "longer": longer_side(found),
         "even": "" if found else "no two answers differ in score",
     }
@@ -227,7 +218,6 @@ METHOD = Method(
                 "instruction": "what is asked",
                 "input?": "what it is about",
                 "response?": "a good answer, as source `gold`",
-                "answer?": "the final answer, where it can be checked",
                 "knowledge?": "what is known to be true of it, for the judge",
             },
         )
@@ -251,6 +241,5 @@ METHOD = Method(
         "rank": Emit(),
         "pref": Emit(field="pairs"),
         "critique": Emit(field="critiques"),
-        "sft": Emit(field="right"),
     },
 )

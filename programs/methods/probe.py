@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
-from stillroom.evals.copies.duplicates import words
 from stillroom.programs.flow import At, Do, Flow, Part, State
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
@@ -21,7 +20,9 @@ from stillroom.programs.published.caps import Share
 from stillroom.programs.published.rule import always
 from stillroom.signatures.operators import Answer, AskAbout, Judge, Revise
 
-__all__ = ["METHOD", "Params", "admits", "carries", "decide"]
+from ._texts import shared
+
+__all__ = ["METHOD", "Params", "admits", "decide"]
 
 CORRECT = (
     "1: what the response says agrees with the reference. 0: it does not, or it gives no answer. Nothing in between."
@@ -82,13 +83,6 @@ def decide(correct: float, informative: float, params: Params) -> Literal["answe
     return "refusal" if correct <= params.unknown and informative >= params.informative else ""
 
 
-def carries(question: str, passage: str) -> str:
-    """The first words of the passage that the question has in a row, or "": it must not hand over what it asks."""
-    asked, told = words(question), words(passage)
-    runs = {tuple(told[at : at + RUN]) for at in range(len(told) - RUN + 1)}
-    return next((" ".join(asked[at : at + RUN]) for at in range(len(asked)) if tuple(asked[at : at + RUN]) in runs), "")
-
-
 def admits(text: str) -> bool:
     """Whether a text says that something is not known."""
     return _ADMITS.search(text) is not None
@@ -103,8 +97,8 @@ def flow(job: Job[Params]) -> Flow:
     ]
 
     def leaks(row: State) -> str:
-        shared = carries(row["question"], row["passage"])
-        return f"the question has these words of its passage: {shared}" if shared else ""
+        found = shared(row["question"], row["passage"], RUN)
+        return f"the question has these words of its passage: {found}" if found else ""
 
     parts: list[Part] = [
         job.ask("ask"),

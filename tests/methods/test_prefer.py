@@ -181,7 +181,7 @@ def test_a_perfect_overall_score_over_poor_aspects_is_flagged(tmp_path):
     assert len(nine.run("ultrafeedback", tmp_path / "kept", rows=2).rows) == 2
 
 
-NAMES = ("ultrafeedback", "zephyr", "nectar", "self-rewarding", "spin", "neural-chat", "qwen2-rejection-sampling")
+NAMES = ("ultrafeedback", "zephyr", "nectar", "self-rewarding", "spin", "neural-chat")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -190,21 +190,15 @@ def test_presets_run_and_their_records_build(name, tmp_path):
     here = world(answer=numbered())
     if name == "neural-chat":
         here = world()
-    if name == "qwen2-rejection-sampling":
-        here = world(answer=lambda inputs: {"response": next(guesses)})
-        guesses = (f"The answer is {each}" for each in CYCLE * 40)
     made = here.run(name, tmp_path, rows=3)
     assert len(made.rows) == 3
     shown = preset(name)
     for schema in shown.emits:
         found = list(records(shown.load().emits[schema], schema, made.rows, made.rejects, seed=0))
-        if name == "qwen2-rejection-sampling" or schema != "critique":
+        if schema != "critique":
             assert found
         assert all(each.meta.rows[0]["passport"]["calls"] > 0 for each in found)
         assert all(each.meta.licence for each in found)
-
-
-CYCLE = ["4.20", "145", "10", "36", "22", "750", "40", "270"]
 
 
 def test_ultrafeedback_asks_each_aspect_once_with_an_order_of_its_own(tmp_path):
@@ -282,19 +276,6 @@ def test_spin_sets_people_against_the_student_and_drops_equals(tmp_path):
 
 def prompts() -> list[dict[str, Any]]:
     return prepare("spin", {"teacher": ScriptedEngine({})}, samples=True).source("prompts")
-
-
-def test_arithmetic_decides_what_is_right(tmp_path):
-    """Right answers, however written, are demonstrations; a right and a wrong one are a pair; no right one, no row."""
-    rows = [{"instruction": "Half of 1?", "answer": "0.5"}, {"instruction": "2 + 2?", "answer": "4"}]
-    said = {"Half of 1?": iter(["The answer is 1/2", "The answer is 2", "I think so"] * 9), "2 + 2?": iter(["5"] * 99)}
-    here = world(answer=lambda inputs: {"response": next(said[inputs["instruction"]])})
-    made = here.run("qwen2-rejection-sampling", tmp_path, rows=1, given={"prompts": rows})
-    (row,) = made.rows
-    assert [each["completion"] for each in row.values["right"]] == ["The answer is 1/2"]
-    assert row.values["pairs"][0]["chosen"] == "The answer is 1/2"
-    assert all(reject.gate == "a right answer" for reject in made.rejects)
-    assert {v["by"] for reject in made.rejects for v in reject.passport.verdicts if not v["passed"]} <= {"verifier"}
 
 
 def test_longer_answers_are_not_chosen_in_more_than_seven_of_ten_rows(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 from recipe_world import World, stopped, values
 
 from stillroom.errors import BadConfig
-from stillroom.programs.methods.probe import Params, admits, carries, decide
+from stillroom.programs.methods._texts import shared
+from stillroom.programs.methods.probe import Params, admits, decide
 from stillroom.programs.published import preset, records
 from stillroom.values import digest_text
 
@@ -113,7 +114,7 @@ def test_a_question_that_carries_its_passage_is_refused(tmp_path):
     assert not emitted.rows
     assert stopped(emitted) == {"question carries no 8 words of its passage": 2}
     assert {call for call, _ in here.asked} == {"ask"}
-    assert carries("How many steps has the tower of Arl?", FACTS[0]) == ""
+    assert shared("How many steps has the tower of Arl?", FACTS[0], 8) == ""
 
 
 @pytest.mark.acceptance("2.17 D3")

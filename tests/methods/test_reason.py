@@ -20,7 +20,7 @@ from stillroom.programs.methods._reason_checks import consensus, math_equal, mix
 from stillroom.programs.published import prepare, preset, records
 
 PRESETS = [
-    "rest-em-math", "llama3-math", "llama3-interleaved", "llama3-mistakes", "afm-math", "qwen2-rejection-math",
+    "rest-em-math", "llama3-math", "llama3-interleaved", "llama3-mistakes", "afm-math", "qwen2-rejection-sampling",
     "hunyuan-consistency",
 ]  # fmt: skip
 sandboxed = pytest.mark.skipif(
