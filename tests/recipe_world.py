@@ -9,15 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pytest
 from dspy.lm15 import Request
 
 from stillroom.engines.scripted import ScriptedEngine
+from stillroom.evals.copies.duplicates import words
+from stillroom.evals.sandbox import available
 from stillroom.programs.flow import Emitted
 from stillroom.programs.plan import Plan
-from stillroom.programs.published import Job, prepare, run_preset
+from stillroom.programs.published import Job, prepare, preset, records, run_preset, sample
 from stillroom.rows import EmittedRow
 from stillroom.signatures import Shape
+from stillroom.signatures.records import SCHEMAS, Record
 
+SANDBOXED = pytest.mark.skipif(not any(each.usable for each in available()), reason=f"NO SANDBOX: {available()}")
 Said = Callable[[dict[str, Any]], "Mapping[str, Any] | Sequence[Any] | str"]
 
 
@@ -83,3 +90,44 @@ def stopped(emitted: Emitted) -> dict[str, int]:
 def values(rows: Sequence[EmittedRow], *names: str) -> list[Any]:
     """The values of rows, or of one of their fields."""
     return [row.values[names[0]] if names else dict(row.values) for row in rows]
+
+
+def sample_rows(name: str) -> list[dict[str, Any]]:
+    """Our own rows of a source, by the name of their file."""
+    return [json.loads(line) for line in sample(name).read_text(encoding="utf-8").splitlines()]
+
+
+def handed_over(name: str, emitted: Emitted) -> dict[str, list[Record]]:
+    """The records of every schema that a preset promises: each of its type, with the papers of the rows it is made of."""
+    shown, rows, rejects = preset(name), list(emitted.rows), list(emitted.rejects)
+    recipes = {row.passport.recipe for row in rows}
+    assert len(recipes) == 1
+    found: dict[str, list[Record]] = {}
+    for schema in shown.emits:
+        found[schema] = list(records(shown.load().emits[schema], schema, rows, rejects, seed=0))
+        for each in found[schema]:
+            assert isinstance(each, SCHEMAS[schema])
+            assert each.meta.licence
+            assert each.meta.models
+            assert {paper["passport"]["recipe"] for paper in each.meta.rows} == recipes
+    return found
+
+
+class Words:
+    """Stands in for an embedding model: the words of a text, hashed."""
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Unit vectors, shape (n, 1024); texts of the same words have the same."""
+        out = np.zeros((len(texts), 1024), dtype=np.float32)
+        for row, text in zip(out, texts, strict=True):
+            for word in words(text):
+                row[_hash(word)] += 1
+        out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)
+        return out
+
+
+def _hash(word: str) -> int:
+    found = 7
+    for letter in word:
+        found = (found * 31 + ord(letter)) % 1021
+    return found

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from recipe_world import World, stopped
+from recipe_world import Words, World, handed_over, sample_rows, stopped
 
 from stillroom.engines import Score
 from stillroom.engines.scripted import ScriptedEngine
@@ -15,24 +15,13 @@ from stillroom.errors import BadConfig, BadData
 from stillroom.programs.methods._chosen import kept_apart, ranked
 from stillroom.programs.methods._orders import agreed, settled
 from stillroom.programs.methods._principles import consensus, length_ratio, read
-from stillroom.programs.published import preset, records, run_preset, sample
+from stillroom.programs.published import preset, records, run_preset
 
 PRESETS = [
     "claude-2.1-honesty", "collective-constitution", "constitutional-ai-rl", "constitutional-ai-rl-cot",
     "constitutional-ai-sl", "critique-as-preference", "principle-selection", "qwen2-constitution", "salmon",
 ]  # fmt: skip
-PRINCIPLES = [json.loads(line) for line in sample("principles.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-class Words:
-    """Stands in for the embedding model: the words of a text, hashed."""
-
-    def embed(self, texts):
-        out = np.zeros((len(texts), 512), dtype=np.float32)
-        for row, text in zip(out, texts, strict=True):
-            for word in re.findall(r"\w+", text.lower()):
-                row[sum(map(ord, word)) * len(word) % 512] += 1
-        return out / np.linalg.norm(out, axis=1, keepdims=True)
+PRINCIPLES = sample_rows("principles.jsonl")
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +56,7 @@ def test_every_preset_gives_rows_and_records(name, tmp_path):
         here.said = {**here.said, "compare": reasoning(here.said["compare"])}
     emitted = here.run(name, tmp_path, rows=6)
     assert len(emitted.rows) == 6
-    emits = preset(name).load().emits
-    for schema in preset(name).emits:
-        made = list(records(emits[schema], schema, list(emitted.rows)))
+    for made in handed_over(name, emitted).values():
         assert made
         assert all(each.meta.rows[0]["passport"]["parents"] for each in made)
 
@@ -234,7 +221,7 @@ def test_pairs_of_people_are_mixed_in_as_they_are(tmp_path):
     emitted = here.run("constitutional-ai-rl", tmp_path, rows=10)
     people = [row for row in emitted.rows if row.place.startswith("helpful/")]
     assert len(people) == 4
-    given = [json.loads(line) for line in sample("answer_pairs.jsonl").read_text().splitlines()]
+    given = sample_rows("answer_pairs.jsonl")
     assert all(row.passport.calls == 0 for row in people)
     assert all(any(row.values["pair"][0]["chosen"] == each["chosen"] for each in given) for row in people)
 

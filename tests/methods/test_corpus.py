@@ -8,14 +8,14 @@ from itertools import count, cycle
 
 import numpy as np
 import pytest
-from recipe_world import World, stopped
+from recipe_world import World, handed_over, sample_rows, stopped
 
 from stillroom.errors import BadConfig, BadData
 from stillroom.programs.methods._inflected import forms, missing
 from stillroom.programs.methods._rephrased import facts, kept_facts, stripped
 from stillroom.programs.methods._texts import tokens
 from stillroom.programs.methods.corpus import beside
-from stillroom.programs.published import preset, records, sample
+from stillroom.programs.published import preset, records
 
 PRESETS = ["phi-1-filter", "phi-1-labels", "phi-1-textbooks", "phi-1.5", "tinystories", "tinystories-instruct", "wrap"]
 
@@ -65,11 +65,8 @@ def test_every_preset_gives_rows_and_records(name, tmp_path):
     """On scripted calls and the sample rows, each preset gives rows, and records of every schema that it promises."""
     emitted = world().run(name, tmp_path, rows=4)
     assert len(emitted.rows) == 4
-    emits = preset(name).load().emits
-    for schema in preset(name).emits:
-        made = list(records(emits[schema], schema, list(emitted.rows)))
+    for made in handed_over(name, emitted).values():
         assert len(made) == (4 if name != "wrap" else sum(len(row.values["texts"]) for row in emitted.rows))
-        assert all(each.meta.rows for each in made)
 
 
 @pytest.mark.parametrize("name", ["phi-1.5", "tinystories", "wrap", "phi-1-filter"])
@@ -189,7 +186,7 @@ def test_real_and_synthetic_text_are_mixed_token_for_token(tmp_path):
     assert len(emitted.rows) >= 6
     assert abs(real / synthetic - 1) <= 0.01
     assert all(len({tokens(" ".join(side)) for side in halves(row)}) == 1 for row in emitted.rows)
-    pages = "\n".join(json.loads(line)["text"] for line in sample("pages.jsonl").read_text().splitlines())
+    pages = "\n".join(row["text"] for row in sample_rows("pages.jsonl"))
     assert all(each.text in pages for each in made if not each.text.startswith("w"))
     half = world().run("wrap", tmp_path / "half", rows=3, params={"ratio": 0.5})
     for row in half.rows:
@@ -288,7 +285,7 @@ def test_the_filter_learns_from_labels_and_says_how_good_it_is(tmp_path):
     assert 0 < forest["kept"] < 1
     assert forest["precision"] >= 0.75
     assert sum("#" in text or '"""' in text for text in texts_of(emitted)) >= len(emitted.rows) - 1
-    graded = [json.loads(line) for line in sample("graded_code.jsonl").read_text().splitlines()]
+    graded = sample_rows("graded_code.jsonl")
     with pytest.raises(BadData, match="maybe"):
         world().run("phi-1-filter", tmp_path / "bad", given={"labelled": [*graded, {"text": "x", "label": "maybe"}]})
 
@@ -306,7 +303,7 @@ def test_what_a_cut_keeps_is_known_where_the_score_was_fitted(tmp_path):
     """Share and precision by the folds; a score that was loaded says that it does not know."""
     from stillroom.evals.quality import QualityScore
 
-    rows = [json.loads(line) for line in sample("graded_code.jsonl").read_text().splitlines()]
+    rows = sample_rows("graded_code.jsonl")
     score = QualityScore(embedder=Letters()).fit([row["text"] for row in rows], [row["label"] == "yes" for row in rows])
     chances, answers = score.held_out_
     share, precision = score.kept(0.5)

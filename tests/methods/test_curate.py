@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 
-import numpy as np
 import pytest
-from recipe_world import World, stopped, values
+from recipe_world import Words, World, handed_over, sample_rows, stopped, values
 
 from stillroom.errors import BadData
 from stillroom.evals.gates import Candidate
@@ -17,33 +15,11 @@ from stillroom.programs.methods._html import markdown
 from stillroom.programs.methods._sets import Apart, Balanced, Rare, balanced
 from stillroom.programs.methods._texts import tokens
 from stillroom.programs.methods.curate import upper_quartile
-from stillroom.programs.published import preset, records, sample
+from stillroom.programs.published import preset
 from stillroom.programs.published.shares import spread
 
 PRESETS = ["hunyuan-quality", "llama3-selection", "openhermes-mixture", "slimorca-check", "vicuna-sharegpt"]
 TOPICS = {"cookbook": "cooking", "workshop": "crafts", "letters": "letters"}
-
-
-def rows_of(name):
-    return [json.loads(line) for line in sample(name).read_text(encoding="utf-8").splitlines()]
-
-
-class Words:
-    """Stands in for the embedding model: the words of a text, hashed."""
-
-    def embed(self, texts):
-        out = np.zeros((len(texts), 1024), dtype=np.float32)
-        for row, text in zip(out, texts, strict=True):
-            for word in re.findall(r"\w+", text.lower()):
-                row[hash_of(word)] += 1
-        return out / np.linalg.norm(out, axis=1, keepdims=True)
-
-
-def hash_of(word):
-    found = 7
-    for letter in word:
-        found = (found * 31 + ord(letter)) % 1021
-    return found
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +28,7 @@ def _embedder(monkeypatch):
 
 
 def world(**said) -> World:
-    source = {row["instruction"]: TOPICS[row["source"]] for row in rows_of("answered_sets.jsonl")}
+    source = {row["instruction"]: TOPICS[row["source"]] for row in sample_rows("answered_sets.jsonl")}
     return World(
         {
             "agree": lambda inputs: {"verdict": "yes" if inputs["question"].split("'")[1].lower() in inputs["text"].lower() else "no"},
@@ -71,9 +47,7 @@ def test_every_preset_gives_rows_and_records(name, tmp_path):
     """On scripted calls and the sample rows, each preset gives rows, and records of every schema that it promises."""
     emitted = world().run(name, tmp_path, rows=6)
     assert 3 <= len(emitted.rows) <= 6
-    emits = preset(name).load().emits
-    for schema in preset(name).emits:
-        made = list(records(emits[schema], schema, list(emitted.rows)))
+    for made in handed_over(name, emitted).values():
         assert len(made) == len(emitted.rows)
         assert all(each.meta.rows[0]["passport"]["parents"] for each in made)
 
@@ -287,7 +261,7 @@ def test_overused_phrases_are_rare_afterwards():
 @pytest.mark.parametrize("name", PRESETS)
 def test_cleaning_what_is_clean_changes_nothing_and_the_funnel_adds_up(name, tmp_path):
     """What passed passes again, as it was; rows in are rows out, with the gate that stopped each."""
-    source = rows_of(preset(name).sample["rows"])
+    source = sample_rows(preset(name).sample["rows"])
     first = world().run(name, tmp_path / "first", rows=1000)
     assert len(first.rows) + len(first.rejects) == len(source)
     assert sum(stopped(first).values()) == len(first.rejects)

@@ -6,11 +6,11 @@ import itertools
 from collections import Counter
 
 import pytest
-from recipe_world import World, stopped, values
+from recipe_world import World, handed_over, stopped, values
 
 from stillroom.errors import BadConfig
-from stillroom.programs.methods.evolve import METHOD, TABLES, empty, equal, leaks, refused
-from stillroom.programs.published import presets, records
+from stillroom.programs.methods.evolve import TABLES, empty, equal, leaks, refused
+from stillroom.programs.published import presets
 
 MINE = sorted(name for name, each in presets().items() if each.method == "evolve")
 
@@ -135,8 +135,7 @@ def test_an_unknown_table_is_refused():
 def test_every_preset_gives_rows_and_records_with_their_papers(name, tmp_path):
     emitted = world().run(name, tmp_path, rows=4)
     assert len(emitted.rows) == 4
-    for schema in presets()[name].emits:
-        made = list(records(METHOD.emits[schema], schema, emitted.rows, seed=0))
+    for made in handed_over(name, emitted).values():
         assert len(made) == 4
         assert all(each.meta.rows[0]["passport"]["target"]["lineage"] for each in made)
 

@@ -8,21 +8,20 @@ import os
 from pathlib import Path
 
 import pytest
-from recipe_world import World, stopped, values
+from recipe_world import SANDBOXED, World, handed_over, sample_rows, stopped
 
 from stillroom.errors import BadConfig
 from stillroom.evals.execution import caught, run_test, table
 from stillroom.evals.mutants import mutants
-from stillroom.evals.sandbox import Limits, available
+from stillroom.evals.sandbox import Limits
 from stillroom.programs.methods.execute import METHOD, entry_of
-from stillroom.programs.published import presets, records, sample
-from stillroom.signatures.records import SCHEMAS
+from stillroom.programs.published import presets, records
 
 SHORT = Limits(seconds=0.5, cpu_seconds=0.5)
 OURS = [each for each in presets().values() if each.method == "execute"]
 HUMANEVAL = Path(__file__).parents[3] / "shared" / "data" / "humaneval" / "data.jsonl"
 
-pytestmark = pytest.mark.skipif(not any(choice.usable for choice in available()), reason=f"NO SANDBOX: {available()}")
+pytestmark = SANDBOXED
 
 PROBLEM = {"problem": "Write `twice(n)`, which doubles a number.", "entry": "twice"}
 TESTS = [
@@ -37,9 +36,7 @@ WRONG = [f"def twice(n):\n    return {said}\n" for said in ("n * n", "n + 2")]
 LOOPS = "def twice(n):\n    while True:\n        pass\n"
 WRITES = "def twice(n):\n    open('notes.txt', 'a').write(str(n))\n    return 2 * n\n"
 ESCAPES = "def twice(n):\n    open('{}', 'w').write('x')\n    return 2 * n\n"
-LOOKS_RIGHT = {
-    row["entry"]: row for row in map(json.loads, sample("problems.jsonl").read_text(encoding="utf-8").splitlines())
-}
+LOOKS_RIGHT = {row["entry"]: row for row in sample_rows("problems.jsonl")}
 
 
 def world(solutions, tests=TESTS, **said) -> World:
@@ -383,15 +380,7 @@ def test_every_preset_runs_from_end_to_end_and_its_records_build(preset, tmp_pat
     params = {"samples": min(preset.params.get("samples", 1), 2), "mutants": 1}
     emitted = here.run(preset.name, tmp_path, rows=2, params=params)
     assert len(emitted.rows) == 2
-    rows, rejects = list(emitted.rows), list(emitted.rejects)
-    for schema in preset.emits:
-        made = list(records(METHOD.emits[schema], schema, rows, rejects, seed=0))
-        assert len(made) >= 2
-        assert all(isinstance(each, SCHEMAS[schema]) for each in made)
-        assert {each.meta.rows[0]["passport"]["recipe"] for each in made} == {
-            here.job(preset.name, rows=2, params=params).digest
-        }
-    assert len(values(rows, "problem")) == 2
+    assert all(len(made) >= 2 for made in handed_over(preset.name, emitted).values())
 
 
 def test_the_presets_cover_the_systems_of_the_table():

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from recipe_world import World, stopped, values
+from recipe_world import World, handed_over, sample_rows, stopped, values
 
 from stillroom.evals.gates import Candidate
 from stillroom.programs.methods._grounding import Evidence, bucket, noisy, plain_header, repeats
 from stillroom.programs.methods._imports import dependants
 from stillroom.programs.methods._texts import chunks, cut, sections, tokens
-from stillroom.programs.published import preset, records, sample
+from stillroom.programs.published import preset, records
 
 PRESETS = [
     "afm-long-context", "humpback", "hunyuan-extraction", "llama3-long-code", "llama3-long-qa", "llama3-long-summary",
     "qwen2-repurposing", "qwen2-roleplay",
 ]  # fmt: skip
-
-
-def rows_of(name: str) -> list[dict]:
-    return [json.loads(line) for line in sample(name).read_text(encoding="utf-8").splitlines()]
 
 
 def quoting(inputs):
@@ -51,9 +45,7 @@ def test_every_preset_gives_rows_and_records(name, tmp_path):
     """On scripted calls and the sample rows, each preset gives rows, and records of every schema that it promises."""
     emitted = world().run(name, tmp_path, rows=4)
     assert 1 <= len(emitted.rows) <= 4
-    emits = preset(name).load().emits
-    for schema in preset(name).emits:
-        made = list(records(emits[schema], schema, list(emitted.rows), list(emitted.rejects)))
+    for made in handed_over(name, emitted).values():
         assert len(made) == len(emitted.rows)
         assert all(each.meta.rows[0]["passport"]["parents"] for each in made)
 
@@ -64,9 +56,9 @@ def test_the_completion_is_the_segment_byte_for_byte(tmp_path):
     odd = "Grüße  aus\tÅrhus — «à la carte» 東京.\n\n" + "Zeile um Zeile erzählt sie, was im Hafen geschah. " * 3
     body = odd + " ".join(f"Satz {n} ist nicht wie Satz {n * 7}, weil Haus {n * 13} dort steht." for n in range(9))
     page = {"title": "x", "text": f"# A\n\n## Hafen\n\n{body}\n\n## NEXT\n\n{body}\n"}
-    pages = [*rows_of("pages.jsonl"), page]
+    pages = [*sample_rows("pages.jsonl"), page]
     for name in ("humpback", "qwen2-repurposing"):
-        source = pages if name == "humpback" else rows_of("literature.jsonl")
+        source = pages if name == "humpback" else sample_rows("literature.jsonl")
         emitted = world().run(name, tmp_path / name, given={"texts": source}, rows=100, params={"alike": 1.0})
         emits = preset(name).load().emits["sft"]
         assert emitted.rows
@@ -108,7 +100,7 @@ def test_ratings_are_averaged_and_those_off_the_scale_do_not_count(tmp_path):
 @pytest.mark.acceptance("2.10 D2")
 def test_an_answer_stands_in_its_chunk_and_the_papers_say_where(tmp_path):
     """Answers that are made up are dropped; the offsets lead to the answer in the document."""
-    pages = {row["text"] for row in rows_of("pages.jsonl")}
+    pages = {row["text"] for row in sample_rows("pages.jsonl")}
     for name in ("llama3-long-qa", "hunyuan-extraction"):
         here = world()
         emitted = here.run(name, tmp_path / name, rows=100)
@@ -201,7 +193,7 @@ def test_a_summary_is_made_of_the_summaries_of_all_chunks(tmp_path):
 
 def test_pieces_of_texts_are_never_altered():
     """Chunks and sections are slices of their text, none is too long, and nothing but white space lies between them."""
-    for row in rows_of("pages.jsonl"):
+    for row in sample_rows("pages.jsonl"):
         text = row["text"]
         for most in (5, 40, 300):
             found = chunks(text, most)

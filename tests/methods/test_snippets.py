@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recipe_world import World, stopped, values
+from recipe_world import World, handed_over, sample_rows, stopped, values
 
 from stillroom.errors import BadConfig
 from stillroom.evals import embedding
 from stillroom.evals.diversity import k_centres
 from stillroom.programs.methods._snippets_seeds import core, sentences, snippet, verdict_of
-from stillroom.programs.methods.snippets import CRITERIA, METHOD, TASKS
-from stillroom.programs.published import presets, records, sample
+from stillroom.programs.methods.snippets import CRITERIA, TASKS
+from stillroom.programs.published import presets, sample
 
 HUMANEVAL = Path(__file__).parents[3] / "shared" / "data" / "humaneval" / "data.jsonl"
 OURS = [each for each in presets().values() if each.method == "snippets"]
 
 
 def code_rows() -> list[dict[str, str]]:
-    return [json.loads(line) for line in sample("programs.jsonl").read_text(encoding="utf-8").splitlines()]
+    return sample_rows("programs.jsonl")
 
 
 def problem_for(inputs) -> str:
@@ -270,7 +270,7 @@ def test_an_exercise_defines_the_function_it_was_asked_for(tmp_path):
         return {"c": wrong, "s": broken}.get(inputs["seed"][0], right)
 
     emitted = world(propose_and_solve=said).run("phi-1-exercises", tmp_path, rows=10)
-    names = {json.loads(line)["name"] for line in sample("function_names.jsonl").read_text().splitlines()}
+    names = {row["name"] for row in sample_rows("function_names.jsonl")}
     assert len(emitted.rows) == 10
     assert {node.name for row in emitted.rows for node in ast.parse(row.values["text"]).body} <= names
     assert {"python_parses(solution)", "defines the function"} <= stopped(emitted).keys()
@@ -331,10 +331,8 @@ def test_every_preset_runs_from_end_to_end_and_its_records_build(preset, tmp_pat
     here = world()
     emitted = here.run(preset.name, tmp_path, rows=8)
     assert len(emitted.rows) == 8
-    for schema in preset.emits:
-        made = list(records(METHOD.emits[schema], schema, list(emitted.rows), list(emitted.rejects), seed=0))
-        assert len(made) == 8
-        assert all(each.meta.rows[0]["passport"]["recipe"] == here.job(preset.name, rows=8).digest for each in made)
+    assert {len(made) for made in handed_over(preset.name, emitted).values()} == {8}
+    assert emitted.rows[0].passport.recipe == here.job(preset.name, rows=8).digest
 
 
 def test_the_presets_cover_the_systems_of_the_table():

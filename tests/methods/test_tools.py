@@ -7,20 +7,15 @@ import re
 from collections import Counter
 
 import pytest
-from recipe_world import World, stopped, values
+from recipe_world import SANDBOXED, World, handed_over, sample_rows, stopped, values
 
 from stillroom.errors import BadConfig
-from stillroom.evals.sandbox import available
 from stillroom.evals.verifiers import evaluate, parse_number
 from stillroom.programs.methods._tools_box import Search, Toolbox, calculator, mined, python
 from stillroom.programs.methods._tools_chain import fill
-from stillroom.programs.published import preset, records, sample
 from stillroom.programs.published.shares import spread
 from stillroom.values import digest
 
-sandboxed = pytest.mark.skipif(
-    not any(each.usable for each in available()), reason=f"NO SANDBOX on this machine: {available()}"
-)
 CALC = {"tools": ["calculator"], "kinds": {"single": 1.0}}
 
 
@@ -74,7 +69,7 @@ def test_a_call_that_does_not_fit_its_tool_is_refused(tmp_path, wrong, why):
 
 
 @pytest.mark.acceptance("2.16 D1")
-@sandboxed
+@SANDBOXED
 def test_every_result_was_made_by_its_call(tmp_path):
     """Each tool message is found by the hash of its call, and making the call again gives the same hash."""
 
@@ -97,7 +92,7 @@ def test_every_result_was_made_by_its_call(tmp_path):
 
     emitted = world(calls).run("llama3-tools", tmp_path, rows=20)
     assert len(emitted.rows) == 20
-    documents = list(map(json.loads, sample("documents.jsonl").read_text().splitlines()))
+    documents = sample_rows("documents.jsonl")
     box = Toolbox([calculator(), python(), Search(documents).tool()])
     results = 0
     for row in emitted.rows:
@@ -243,7 +238,7 @@ def test_several_calls_wait_for_a_person_where_the_system_says_so(tmp_path):
     assert {(each.status, each.gate) for each in emitted.rejects} == {("audit", "kinds for people")}
 
 
-@sandboxed
+@SANDBOXED
 def test_python_runs_in_the_sandbox_alone():
     tool = python()
     assert tool.run({"code": "print(2 ** 10)"}) == "1024"
@@ -252,7 +247,7 @@ def test_python_runs_in_the_sandbox_alone():
             tool.run({"code": code})
 
 
-@sandboxed
+@SANDBOXED
 def test_functions_are_read_and_only_run_in_the_sandbox():
     code = 'def twice(n: int, plus: int = 0) -> int:\n    """Double a number."""\n    return 2 * n + plus\n'
     box = Toolbox([mined(code)])
@@ -307,7 +302,7 @@ def test_parameters_that_cannot_work_are_told(wrong):
         World({}).job("llama3-tools", params=wrong)
 
 
-@sandboxed
+@SANDBOXED
 @pytest.mark.parametrize("name", ["llama3-tools", "llama3-tools-zero-shot", "afm-tools", "chain-of-abstraction"])
 def test_a_preset_gives_rows_and_records_of_every_schema(name, tmp_path):
     zero_shot = name == "llama3-tools-zero-shot"
@@ -331,17 +326,11 @@ def test_a_preset_gives_rows_and_records_of_every_schema(name, tmp_path):
             return [[single(number)], [follow], []][done]
         return [] if "none" in manner or done else [single(number)]
 
-    answers = {
-        row["question"]: row["answer"] for row in map(json.loads, sample("solved.jsonl").read_text().splitlines())
-    }
+    answers = {row["question"]: row["answer"] for row in sample_rows("solved.jsonl")}
     here = world(calls)
     here = World(
         {**here.said, "abstract": lambda inputs: {"chain": f"[{answers[inputs['question']]} + 0 = y1]", "goal": "y1"}}
     )
     emitted = here.run(name, tmp_path, rows=10)
     assert len(emitted.rows) == 10, emitted.why()
-    method = preset(name).load()
-    for schema in preset(name).emits:
-        made = list(records(method.emits[schema], schema, list(emitted.rows), list(emitted.rejects), seed=0))
-        assert len(made) == 10
-        assert all(each.meta.models and each.meta.licence and each.meta.rows for each in made)
+    assert {len(made) for made in handed_over(name, emitted).values()} == {10}

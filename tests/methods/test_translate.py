@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import pytest
-from recipe_world import World, stopped, values
+from recipe_world import SANDBOXED, World, handed_over, sample_rows, stopped, values
 
 from stillroom.errors import BadConfig, EngineRefused
 from stillroom.evals.mutants import mutants
 from stillroom.evals.outputs import arguments, difference, outputs, usable
-from stillroom.evals.sandbox import Limits, available
-from stillroom.programs.methods._translate_checks import Reproduction, mismatch, numbers_kept, quotes, scripts_of
+from stillroom.evals.sandbox import Limits
+from stillroom.programs.methods._translate_checks import Reproduction, quotes, scripts_of
 from stillroom.programs.methods.translate import METHOD
-from stillroom.programs.published import preset, presets, records, sample
+from stillroom.programs.published import preset, presets, records
 
 OURS = [each for each in presets().values() if each.method == "translate"]
-HELD = pytest.mark.skipif(not any(each.usable for each in available()), reason=f"NO SANDBOX: {available()}")
 SHORT = Limits(seconds=1, cpu_seconds=1)
 
 
@@ -32,11 +30,7 @@ def has_tcl() -> bool:
 TCL = pytest.mark.skipif(not has_tcl(), reason="NO TCL: this Python has no tkinter")
 
 
-def rows_of(name: str) -> list[dict[str, str]]:
-    return [json.loads(line) for line in sample(name).read_text(encoding="utf-8").splitlines()]
-
-
-PROGRAMS = {row["entry"]: row["code"] for row in rows_of("programs.jsonl")}
+PROGRAMS = {row["entry"]: row["code"] for row in sample_rows("programs.jsonl")}
 IN_TCL = {
     "overdue_days": "proc overdue_days {due returned grace} {\n set late [expr {$returned - $due}]\n if {$late <= $grace} { return 0 }\n return [expr {$late - $grace}]\n}",
     "second_largest": "proc second_largest {values} {\n set found [lsort -integer -unique $values]\n if {[llength $found] < 2} { return -1 }\n return [lindex $found end-1]\n}",
@@ -66,7 +60,7 @@ def reproduced(entry: str, code: str, language: str = "python") -> dict[str, obj
 # -- programs -----------------------------------------------------------------------------
 
 
-@HELD
+@SANDBOXED
 @TCL
 @pytest.mark.acceptance("2.6 D1")
 @pytest.mark.parametrize(
@@ -90,7 +84,7 @@ def test_a_tcl_translation_with_one_changed_constant_fails(entry, was, becomes):
     assert reproduced(entry, IN_TCL[entry].replace(was, becomes, 1), "tcl")["differs"]
 
 
-@HELD
+@SANDBOXED
 @pytest.mark.acceptance("2.6 D1")
 @pytest.mark.parametrize(
     ("entry", "was", "becomes"),
@@ -110,7 +104,7 @@ def test_an_sql_translation_with_one_changed_constant_fails(entry, was, becomes)
     assert reproduced(entry, IN_SQL[entry].replace(was, becomes, 1), "sql")["differs"]
 
 
-@HELD
+@SANDBOXED
 @pytest.mark.acceptance("2.6 D1")
 def test_nine_of_ten_changed_constants_of_all_sample_programs_are_noticed():
     """Each constant of each program, one more and one less; some changes alter nothing, such as 100 or 99 for a bound."""
@@ -128,7 +122,7 @@ def test_nine_of_ten_changed_constants_of_all_sample_programs_are_noticed():
     assert noticed >= 0.9 * (noticed + len(missed)), missed
 
 
-@HELD
+@SANDBOXED
 @pytest.mark.acceptance("2.6 D1")
 def test_a_wrong_translation_is_rejected_by_a_verifier_and_never_judged(tmp_path):
     wrong = IN_SQL["clamp"].replace("max(", "min(", 1)
@@ -149,7 +143,7 @@ def entry_in(code: str) -> str:
     return next(entry for entry in PROGRAMS if f"def {entry}(" in code)
 
 
-@HELD
+@SANDBOXED
 def test_a_source_that_tells_nothing_is_left_to_a_person(tmp_path):
     programs = [
         {"code": "def f(a: int) -> int:\n    return 3\n"},
@@ -180,7 +174,7 @@ def described(rebuilt, score=5, doc="It does what it is called.") -> World:
     )
 
 
-@HELD
+@SANDBOXED
 def test_code_is_written_without_sight_of_the_source_and_must_do_the_same(tmp_path):
     def rebuilt(inputs):
         entry = inputs["doc"].split("(")[-1].strip(")")
@@ -199,7 +193,7 @@ def test_code_is_written_without_sight_of_the_source_and_must_do_the_same(tmp_pa
             assert "return" not in prompt.split("doc:")[-1], inputs
 
 
-@HELD
+@SANDBOXED
 @pytest.mark.parametrize(("score", "kept"), [(5, 3), (4, 3), (3, 0)])
 def test_what_is_not_faithful_enough_is_rejected_by_its_judge(score, kept, tmp_path):
     here = described(lambda inputs: {"code": PROGRAMS[inputs["doc"].split("(")[-1].strip(")")]}, score)
@@ -235,8 +229,8 @@ def everything() -> World:
         number = len(inputs["text"]) if inputs["target"] == "English" else numbers
         return {"translation": known.get(inputs["target"], "?").format(number)}
 
-    prompts = {row["prompt"]: row["language"] for row in rows_of("prompts_by_language.jsonl")}
-    texts = {row["language"]: row["text"] for row in rows_of("sentences.jsonl")}
+    prompts = {row["prompt"]: row["language"] for row in sample_rows("prompts_by_language.jsonl")}
+    texts = {row["language"]: row["text"] for row in sample_rows("sentences.jsonl")}
 
     def answer(inputs):
         romanised = scripts_of(inputs["instruction"]).most_common(1)[0][0] == "LATIN"
@@ -254,12 +248,12 @@ def everything() -> World:
     )
 
 
-@HELD
+@SANDBOXED
 @TCL
 @pytest.mark.acceptance("2.6 D2")
 @pytest.mark.parametrize("name", ["llama3-code-translation", "llama3-code-backtranslation", "back-translation"])
 def test_in_every_row_the_side_that_a_person_wrote_is_the_completion(name, tmp_path):
-    human = set(PROGRAMS.values()) | {row["text"] for row in rows_of("sentences.jsonl")}
+    human = set(PROGRAMS.values()) | {row["text"] for row in sample_rows("sentences.jsonl")}
     here = everything()
     emitted = here.run(name, tmp_path, rows=10)
     assert len(emitted.rows) >= 8
@@ -280,7 +274,7 @@ def test_in_every_row_the_side_that_a_person_wrote_is_the_completion(name, tmp_p
         assert all(row.values["checked"] >= 20 for row in emitted.rows)  # both ways only where a run has shown it
 
 
-@HELD
+@SANDBOXED
 @pytest.mark.acceptance("2.6 D2")
 def test_the_other_direction_is_given_only_where_asked_for(tmp_path):
     emitted = everything().run("llama3-code-backtranslation", tmp_path, rows=4, params={"both": False})
@@ -295,128 +289,10 @@ def test_rows_of_which_no_side_is_a_persons_say_so(tmp_path):
     assert all(tags == ["completion by a model"] for tags in values(emitted.rows, "tags"))
 
 
-# -- languages -----------------------------------------------------------------------------
-
-HINDI = "अपने शिक्षक को धन्यवाद देने के लिए एक छोटा पत्र लिखिए।"
-ROMAN = "Mujhe subah jaldi uthne ki aadat kaise dalni chahiye?"
-
-
-@pytest.mark.acceptance("2.6 D3")
-@pytest.mark.parametrize(
-    ("prompt", "answer", "language", "passes"),
-    [
-        (HINDI, "Priya shikshak, aapka bahut bahut dhanyavaad.", "hi", False),  # Latin letters to Devanagari
-        (HINDI, "Dear teacher, thank you very much for everything.", "hi", False),
-        (HINDI, "Dear teacher, thank you very much for everything.", "", False),
-        (HINDI, "प्रिय शिक्षक, आपने मुझे जो सिखाया उसके लिए धन्यवाद।", "hi", True),
-        (HINDI, "प्रिय शिक्षक, आपने मुझे जो सिखाया उसके लिए धन्यवाद।", "", True),
-        (ROMAN, "सुबह जल्दी उठने के लिए रात को जल्दी सोइए।", "hi", False),  # and the other way round
-        (ROMAN, "Raat ko jaldi so jaiye aur phone door rakhiye.", "hi", True),
-        (
-            "Wie bekomme ich einen Rotweinfleck aus einer Tischdecke?",
-            "Use salt and sparkling water on the stain at once.",
-            "de",
-            False,
-        ),
-        (
-            "Wie bekomme ich einen Rotweinfleck aus einer Tischdecke?",
-            "Streuen Sie gleich Salz auf den Fleck und spülen Sie ihn aus.",
-            "de",
-            True,
-        ),
-        ("Wie bekomme ich einen Rotweinfleck aus einer Tischdecke?", "42", "de", False),  # nothing to tell by
-        (
-            "日本の首都はどこですか。理由も教えてください。",
-            "日本の首都は東京です。政府の機関が集まっているからです。",
-            "ja",
-            True,
-        ),
-    ],
-)
-def test_an_answer_has_script_and_language_of_its_prompt(prompt, answer, language, passes):
-    assert (mismatch(answer, language, prompt) == "") is passes
-
-
-@pytest.mark.acceptance("2.6 D3")
-def test_a_latin_answer_to_a_devanagari_prompt_is_rejected_in_a_run(tmp_path):
-    said = {HINDI: ["Dear teacher, thank you.", "Namaste, aapka dhanyavaad."], "late": []}
-    turn = iter(said[HINDI])
-    here = World({"answer": lambda inputs: {"response": next(turn)}})
-    prompts = [{"prompt": HINDI, "language": "hi"}]
-    emitted = here.run("llama3-multilingual", tmp_path, rows=1, given={"prompts": prompts}, params={"samples": 2})
-    assert len(emitted.rows) == 0
-    (row,) = emitted.rejects
-    assert row.gate == "in the prompt's language"
-    assert "Latin script, the prompt in Devanagari" in row.why
-    assert row.passport.verdicts[-1]["by"] == "verifier"
-
-
-def test_an_answer_that_is_the_prompt_is_none(tmp_path):
-    here = World({"answer": lambda inputs: {"response": f"  {inputs['instruction']}\n"}})
-    prompts = [{"prompt": HINDI, "language": "hi"}]
-    emitted = here.run("llama3-multilingual", tmp_path, rows=1, given={"prompts": prompts})
-    assert stopped(emitted) == {"no echo": 1}
-
-
-def test_of_several_answers_the_first_in_its_language_is_taken(tmp_path):
-    right = "प्रिय शिक्षक, आपने मुझे जो सिखाया उसके लिए धन्यवाद।"
-    turn = iter(["Dear teacher, thank you.", right])
-    here = World({"answer": lambda inputs: {"response": next(turn)}})
-    prompts = [{"prompt": HINDI, "language": "hi"}]
-    emitted = here.run("llama3-multilingual", tmp_path, rows=1, given={"prompts": prompts}, params={"samples": 2})
-    assert values(emitted.rows, "completion") == [right]
-
-
-@pytest.mark.parametrize(
-    ("source", "translation", "kept"),
-    [
-        ("It costs 1,000 euros for 3.", "Es kostet 1.000 Euro für 3.", True),
-        ("It costs 12 euros.", "Es kostet 21 Euro.", False),
-        ("5 of 5", "5 von 6", False),
-        ("7 apples", "sieben Äpfel", False),
-        ("70 and 7", "७० और ७", True),
-    ],
-)
-def test_a_translation_keeps_its_numbers(source, translation, kept):
-    assert (numbers_kept(source, translation) == "") is kept
-
-
-@pytest.mark.parametrize(
-    ("translation", "gate"),
-    [
-        ("The last one", "length ratio <= 3"),
-        ("The ferryman waits until the last cyclist has tied up his bicycle, too.", ""),
-        ("The ferryman waits, " * 20, "length ratio <= 3"),
-        ("Le passeur attend que le dernier cycliste ait attaché son vélo.", "in the language asked for"),
-        ("der Fährmann wartet, bis auch der letzte Radfahrer sein Rad festgebunden hat.", "in the language asked for"),
-    ],
-)
-def test_a_source_side_that_is_no_translation_is_rejected(translation, gate, tmp_path):
-    here = World({"translate": lambda inputs: {"translation": translation}})
-    emitted = here.run("back-translation", tmp_path, rows=1, given={"texts": rows_of("sentences.jsonl")[:1]})
-    assert [row.gate for row in emitted.rejects] == ([gate] if gate else [])
-    assert len(emitted.rows) == (not gate)
-
-
-def test_translated_reasoning_that_loses_a_number_or_its_language_is_rejected(tmp_path):
-    turn = iter(range(99))
-
-    def translate(inputs):
-        numbers = " ".join(part.strip(".") for part in inputs["text"].split() if any(map(str.isdigit, part)))
-        german = f"Das ist die Aufgabe, die wir heute in der Schule lösen wollen: {numbers}"
-        at = next(turn) // 2
-        return {"translation": german.replace("8", "9") if at == 0 else inputs["text"] if at == 1 else german}
-
-    emitted = World({"translate": translate}).run(
-        "llama3-multilingual-reasoning", tmp_path, rows=12, params={"languages": ["de"]}
-    )
-    assert stopped(emitted) == {"numbers are kept": 1, "in the language asked for": 1}
-
-
 # -- the presets ---------------------------------------------------------------------------
 
 
-@HELD
+@SANDBOXED
 @TCL
 @pytest.mark.parametrize("each", OURS, ids=lambda each: each.name)
 def test_every_preset_runs_from_end_to_end_and_its_records_build(each, tmp_path):
@@ -424,12 +300,7 @@ def test_every_preset_runs_from_end_to_end_and_its_records_build(each, tmp_path)
     params = {"languages": ["de", "fr"]} if each.name == "llama3-multilingual-reasoning" else {}
     emitted = here.run(each.name, tmp_path, rows=6, params=params)
     assert len(emitted.rows) == 6
-    for schema in each.emits:
-        made = list(records(METHOD.emits[schema], schema, list(emitted.rows), list(emitted.rejects), seed=0))
-        assert len(made) >= 6
-        assert {each.meta.rows[0]["passport"]["recipe"] for each in made} == {
-            here.job(each.name, rows=6, params=params).digest
-        }
+    assert all(len(made) >= 6 for made in handed_over(each.name, emitted).values())
 
 
 @pytest.mark.parametrize(
