@@ -40,8 +40,17 @@ def balanced(classes: Sequence[str], weights: Mapping[str, float], most: int) ->
     return dict.fromkeys(weights, 0)
 
 
+class _Whole:
+    """A gate whose rows come all at once."""
+
+    by: ClassVar[By] = "form"
+
+    def keep(self, passed: Sequence[Candidate]) -> None:
+        """Nothing to learn."""
+
+
 @dataclass(frozen=True)
-class Balanced:
+class Balanced(_Whole):
     """Classes have their shares, within one row; of each class the rows with the highest score pass.
 
     Looks at `label`, `score` and `text`.
@@ -50,7 +59,6 @@ class Balanced:
     weights: Mapping[str, float]
     most: int
     on_fail: Status = "surplus"
-    by: ClassVar[By] = "form"
 
     @property
     def name(self) -> str:
@@ -62,19 +70,16 @@ class Balanced:
         classes = [str(each.values["label"]) for each in batch]
         left = balanced(classes, self.weights, self.most)
         verdicts = [Verdict.ok()] * len(batch)
-        for at in ranked([_text(each) for each in batch], [float(each.values["score"]) for each in batch]):
+        for at in _best_first(batch):
             if left.get(classes[at], 0) > 0:
                 left[classes[at]] -= 1
             else:
                 verdicts[at] = Verdict.fail(f"the share of {classes[at]!r} is full")
         return verdicts
 
-    def keep(self, passed: Sequence[Candidate]) -> None:
-        """Nothing to learn: all rows came at once."""
-
 
 @dataclass(frozen=True)
-class Apart:
+class Apart(_Whole):
     """No two rows of a cluster lie closer than `most` (cosine); of those that do the one with the higher score stays.
 
     Looks at `label` (the cluster), `score` and `text`.
@@ -82,7 +87,6 @@ class Apart:
 
     most: float
     on_fail: Status = "rejected"
-    by: ClassVar[By] = "form"
 
     @property
     def name(self) -> str:
@@ -99,18 +103,15 @@ class Apart:
         verdicts = [Verdict.ok()] * len(batch)
         for cluster in sorted({str(each.values["label"]) for each in batch}):
             places = [at for at, each in enumerate(batch) if str(each.values["label"]) == cluster]
-            order = ranked([_text(batch[at]) for at in places], [float(batch[at].values["score"]) for at in places])
+            order = _best_first([batch[at] for at in places])
             for at, near in zip(places, kept_apart(vectors[places], order, self.most), strict=True):
                 if near is not None:
                     verdicts[at] = Verdict.fail(f"it lies close to {_text(batch[places[near]])[:60]!r}")
         return verdicts
 
-    def keep(self, passed: Sequence[Candidate]) -> None:
-        """Nothing to learn: all rows came at once."""
-
 
 @dataclass(frozen=True)
-class Rare:
+class Rare(_Whole):
     """Rows with one of some phrases are at most a share of all that pass; of those the ones with the highest score.
 
     Looks at `response` for the phrases, `score` and `text`.
@@ -119,7 +120,6 @@ class Rare:
     phrases: tuple[str, ...]
     most: float
     on_fail: Status = "rejected"
-    by: ClassVar[By] = "form"
 
     @property
     def name(self) -> str:
@@ -135,23 +135,19 @@ class Rare:
         share = Fraction(str(self.most))
         left = len(batch) if share >= 1 else int(share * others / (1 - share))
         verdicts = [Verdict.ok()] * len(batch)
-        for at in ranked([_text(each) for each in batch], [float(each.values["score"]) for each in batch]):
+        for at in _best_first(batch):
             if said[at] and left == 0:
                 verdicts[at] = Verdict.fail("one more row with an overused phrase would be too many")
             left -= said[at] and left > 0
         return verdicts
 
-    def keep(self, passed: Sequence[Candidate]) -> None:
-        """Nothing to learn: all rows came at once."""
-
 
 @dataclass(frozen=True)
-class Best:
+class Best(_Whole):
     """So many rows pass, those with the highest scores. Looks at `score` and `text`."""
 
     most: int
     on_fail: Status = "surplus"
-    by: ClassVar[By] = "form"
 
     @property
     def name(self) -> str:
@@ -160,14 +156,15 @@ class Best:
 
     def check(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """One verdict per candidate, in order."""
-        order = ranked([_text(each) for each in batch], [float(each.values["score"]) for each in batch])
+        order = _best_first(batch)
         best = set(order[: self.most])
         return [
             Verdict.ok() if at in best else Verdict.fail(f"{self.most} rows score higher") for at in range(len(batch))
         ]
 
-    def keep(self, passed: Sequence[Candidate]) -> None:
-        """Nothing to learn: all rows came at once."""
+
+def _best_first(batch: Sequence[Candidate]) -> list[int]:
+    return ranked([_text(each) for each in batch], [float(each.values["score"]) for each in batch])
 
 
 def _text(candidate: Candidate) -> str:

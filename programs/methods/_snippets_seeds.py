@@ -28,36 +28,10 @@ __all__ = [
 ]
 
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
-_COMMON = frozenset(
-    [
-        "and",
-        "are",
-        "class",
-        "def",
-        "elif",
-        "else",
-        "except",
-        "False",
-        "for",
-        "from",
-        "function",
-        "import",
-        "int",
-        "list",
-        "None",
-        "not",
-        "return",
-        "self",
-        "str",
-        "the",
-        "this",
-        "True",
-        "try",
-        "with",
-        "while",
-        "yield",
-    ]
-)
+_COMMON = frozenset([
+    "and", "are", "class", "def", "elif", "else", "except", "False", "for", "from", "function", "import", "int",
+    "list", "None", "not", "return", "self", "str", "the", "this", "True", "try", "with", "while", "yield",
+])  # fmt: skip
 
 
 def snippet(code: str, rng: random.Random, least: int = 1, most: int = 15) -> str:

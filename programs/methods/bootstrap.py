@@ -65,7 +65,6 @@ class Params:
         beginnings: How it must not begin.
         novelty: Largest ROUGE-L F1 with seeds and pool; 0 compares nothing but whole texts.
         cosine: Least cosine with a task of the pool that stops a task; 0 asks no embedder.
-        label_first: Whether classification tasks get their labels before their inputs.
         shots: Seeds with instances shown where instances are written.
         kinds: Seeds shown where tasks are told apart: classification tasks, and others.
         instances: Instances kept of each task, at most.
@@ -87,7 +86,6 @@ class Params:
     beginnings: tuple[str, ...] = ("Write a program",)
     novelty: float = 0.7
     cosine: float = 0.0
-    label_first: bool = True
     shots: int = 4
     kinds: tuple[int, int] = (12, 19)
     instances: int = 5
@@ -235,7 +233,7 @@ def with_instances(job: Job[Params]) -> list[Part]:
     params, task = job.params, {"task": "instruction"}
 
     def asked(row: State) -> bool:
-        return params.label_first and row["kind"] == "yes"
+        return bool(row["kind"] == "yes")
 
     def gathered(row: State) -> Mapping[str, Any]:
         if row["by_label"]:

@@ -25,7 +25,7 @@ from stillroom.programs.published.rule import always
 from stillroom.signatures.operators import Classify, Critique, Intentions, Judge, Revise, YesNo
 
 from ._conversations import conversation_rules, pieces, trimmed, turns
-from ._orders import within
+from ._graded import graded
 from ._sets import Apart, Balanced, Best, Rare
 
 __all__ = ["METHOD", "Params", "upper_quartile"]
@@ -214,22 +214,6 @@ def _sorted(job: Job[Params]) -> list[Part]:
     ]
 
 
-def _graded(job: Job[Params], name: str, rubric: str, into: str, top: int, **settings: Any) -> list[Part]:
-    """The mean of several grades 1..`top`; grades off the scale do not count, and 0 is given where none does."""
-
-    def grade(row: State) -> Mapping[str, Any]:
-        said = row[f"{into} said"]
-        if said is None:
-            return {into: None}
-        return {into: within([each["score"] for each in said], 1, top)}
-
-    return [
-        Do(f"{name} rubric", lambda row: {"rubric": rubric, "reference": row.get("gold") or ""}, adds=("rubric", "reference")),
-        job.ask("grade", name, samples=job.params.judgements, into=f"{into} said", **settings),
-        Do(f"{name} mean", grade, reads=(f"{into} said",), adds=(into,)),
-    ]  # fmt: skip
-
-
 def _grades(job: Job[Params]) -> tuple[Source, list[Part]]:
     """Rules, labels, a critic, people for what is doubtful, and balance."""
     _needs(job, "instruction", "response")
@@ -251,7 +235,7 @@ def _grades(job: Job[Params]) -> tuple[Source, list[Part]]:
         _TEXT,
         At(gates.Novelty("new text", NearDuplicates), ("text",)),
         *_sorted(job),
-        *_graded(job, "critic", GRADES, "score", 4),
+        *graded(job, "grade", "critic", GRADES, 4, samples=params.judgements, into="score"),
         At(refused, ("score",)),
         At(looked, ("score",)),
         At(Balanced(params.weights, job.rows), ("label", "score", "text")),
@@ -296,13 +280,14 @@ def _chosen(job: Job[Params]) -> tuple[Source, list[Part]]:
     )
     return _rows(job), [
         *_sorted(job),
-        *_graded(job, "quality", QUALITY, "quality", 3),
+        *graded(job, "grade", "quality", QUALITY, 3, samples=params.judgements, into="quality"),
         job.ask("intentions"),
-        *_graded(job, "difficulty", HARDNESS, "hard", 3),
+        *graded(job, "grade", "difficulty", HARDNESS, 3, samples=params.judgements, into="hard"),
         always("principle", {"principle": PRINCIPLE}),
         job.ask("critique", when=hard),
         job.ask("revise", when=hard),
-        *_graded(job, "quality again", QUALITY, "again", 3, inputs={"response": "revised"}, when=hard),
+        *graded(job, "grade", "quality again", QUALITY, 3, samples=params.judgements, into="again",
+                inputs={"response": "revised"}, when=hard),
         Do("mend", mended, adds=("response", "original", "quality")),
         Do("score", scored, adds=("difficulty", "high", "score", "text")),
         At(quality, ("high",)),

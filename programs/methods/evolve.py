@@ -40,67 +40,12 @@ DIFFICULTY = """5: few who studied the subject could do it without looking thing
 3: it takes several steps, all of them usual.
 2: it takes one or two steps.
 1: anybody can do it at once, or it cannot be done at all."""
-LITTLE = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "but",
-        "by",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "he",
-        "her",
-        "his",
-        "i",
-        "if",
-        "in",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "our",
-        "she",
-        "so",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "was",
-        "we",
-        "were",
-        "what",
-        "which",
-        "who",
-        "will",
-        "with",
-        "you",
-        "your",
-    ]
-)
+LITTLE = frozenset([
+    "a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "do", "does", "for", "from", "had", "has",
+    "have", "he", "her", "his", "i", "if", "in", "is", "it", "its", "me", "my", "no", "not", "of", "on", "or",
+    "our", "she", "so", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to",
+    "was", "we", "were", "what", "which", "who", "will", "with", "you", "your",
+])  # fmt: skip
 """Words that say nothing alone."""
 
 
@@ -112,7 +57,6 @@ class Params:
         table: Which operations: general, code, mathematics, hunyuan.
         rounds: Children one below the other, at most.
         short: A response with "sorry" in it and fewer words than this is taken for a refusal.
-        leaked: Phrases of the prompt that a child must not have.
         compare: Whether a child that asks for the same as its parent is eliminated; that takes a call.
         difficulty: The least points out of 5 that a judge must give the child's difficulty; 0 asks none.
         system: What the answer is to keep to.
@@ -121,7 +65,6 @@ class Params:
     table: str = "general"
     rounds: int = 4
     short: int = 80
-    leaked: tuple[str, ...] = LEAKED
     compare: bool = True
     difficulty: int = 0
     system: str = ""
@@ -149,9 +92,9 @@ def empty(row: Mapping[str, Any]) -> str:
     return "" if any(word not in LITTLE for word in words) else "the response says nothing"
 
 
-def leaks(row: Mapping[str, Any], phrases: Sequence[str] = LEAKED) -> str:
+def leaks(row: Mapping[str, Any]) -> str:
     """(d) The child copies words of the prompt that made it."""
-    found = next((each for each in phrases if each in row["instruction"].lower()), "")
+    found = next((each for each in LEAKED if each in row["instruction"].lower()), "")
     return f"it has {found!r} in it" if found else ""
 
 
@@ -229,7 +172,7 @@ def evolving(params: Params, job: Job[Params]) -> list[Part]:
     parts: list[Part] = [
         job.ask("evolve", inputs={"instruction": "parent"}),
         Do("child", lambda row: {"instruction": row["evolved"].strip()}, reads=("evolved",), adds=("instruction",)),
-        At(Rule("leaked phrase", lambda row: leaks(row, params.leaked)), ("instruction",)),
+        At(Rule("leaked phrase", leaks), ("instruction",)),
     ]
     if params.compare:
         parts += [

@@ -23,9 +23,9 @@ from stillroom.programs.published.rule import always
 from stillroom.signatures.operators import Answer, Evolve, ExtractQA, InstructionFor, Judge, Rephrase, YesNo
 from stillroom.values import digest
 
+from ._graded import graded
 from ._grounding import Evidence, bucket, found_at, noisy
 from ._imports import dependants
-from ._orders import within
 from ._texts import Piece, chunks, sections, tokens
 
 __all__ = ["METHOD", "Params"]
@@ -161,14 +161,7 @@ def _rated(job: Job[Params]) -> list[Part]:
     if not params.judgements:
         return []
     return [
-        always("rubric", {"rubric": RUBRIC, "reference": ""}),
-        job.ask("rate", samples=params.judgements, into="ratings"),
-        Do(
-            "mean",
-            lambda row: {"score": within([each["score"] for each in row["ratings"]], 1, 5)},
-            reads=("ratings",),
-            adds=("score",),
-        ),
+        *graded(job, "rate", "rate", RUBRIC, 5, samples=params.judgements, into="score"),
         At(
             Rule(
                 f"curation >= {params.cut:g}",
