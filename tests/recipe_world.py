@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from dspy.lm15 import Request
 
 from stillroom.engines.scripted import ScriptedEngine
 from stillroom.evals.copies.duplicates import words
-from stillroom.evals.sandbox import available
 from stillroom.programs.flow import Emitted
 from stillroom.programs.plan import Plan
 from stillroom.programs.published import Job, prepare, preset, records, run_preset, sample
@@ -24,7 +22,11 @@ from stillroom.rows import EmittedRow
 from stillroom.signatures import Shape
 from stillroom.signatures.records import SCHEMAS, Record
 
-SANDBOXED = pytest.mark.skipif(not any(each.usable for each in available()), reason=f"NO SANDBOX: {available()}")
+WORDS = [
+    "amber", "birch", "copper", "dune", "ember", "fjord", "grove", "heath", "inlet", "juniper",
+    "kelp", "larch", "moss", "north", "otter", "pebble",
+]  # fmt: skip
+"""To make texts of that have no word in common."""
 Said = Callable[[dict[str, Any]], "Mapping[str, Any] | Sequence[Any] | str"]
 
 

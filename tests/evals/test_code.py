@@ -10,21 +10,18 @@ import pytest
 from contracts.verifier_contract import VerifierContract
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from sandbox_world import SANDBOXED
 
 from stillroom.errors import BadConfig, EngineRefused
 from stillroom.evals import code as module
 from stillroom.evals.code import extract_code, lints, predicate, python_parses, sql, unit_tests
-from stillroom.evals.sandbox import Limits, available
+from stillroom.evals.sandbox import Limits
 
 SCHEMA = "CREATE TABLE t(a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, NULL);"
 SHORT = Limits(seconds=0.8, cpu_seconds=0.8)
 
-needs_sandbox = pytest.mark.skipif(
-    not any(choice.usable for choice in available()), reason=f"NO SANDBOX: {available()}"
-)
 
-
-@needs_sandbox
+@SANDBOXED
 class TestUnitTests(VerifierContract):
     """Running tests keeps the laws."""
 
@@ -43,7 +40,7 @@ class TestUnitTests(VerifierContract):
         return {"tests": ["assert f(1) == 2", "assert f(-1) == 0"]}, {"code": "def f(x):\n    return 2"}
 
 
-@needs_sandbox
+@SANDBOXED
 class TestSql(VerifierContract):
     """Comparing results keeps the laws."""
 
@@ -62,7 +59,7 @@ class TestSql(VerifierContract):
         return {"schema": SCHEMA, "query": "SELECT a FROM t"}, {"query": "SELECT a FROM t WHERE a > 1"}
 
 
-@needs_sandbox
+@SANDBOXED
 class TestPredicate(VerifierContract):
     """A predicate that a model wrote keeps the laws, where it is written with care."""
 
@@ -114,7 +111,7 @@ class TestLints(VerifierContract):
         return {}, {"code": "import os\ndef f(x):\n    return y\n"}
 
 
-@needs_sandbox
+@SANDBOXED
 @pytest.mark.parametrize(
     ("code", "why"),
     [
@@ -135,21 +132,21 @@ def test_a_program_that_fails_its_tests_is_wrong_for_a_reason(code: str, why: st
     assert __import__("re").search(why, found.why), found.why
 
 
-@needs_sandbox
+@SANDBOXED
 def test_a_program_is_imported_not_started():
     """Its main part is not run, and its classes know their module."""
     program = "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass A:\n    x: int = 1\nif __name__ == '__main__':\n    1 / 0"
     assert unit_tests("code")({"tests": "assert A().x == 1"}, {"code": program}).passed
 
 
-@needs_sandbox
+@SANDBOXED
 @pytest.mark.parametrize("tests", [None, [], "", ["assert ("], [3], {"a": 1}])
 def test_tests_that_cannot_run_leave_the_answer_unverified(tests: object):
     """The row is at fault, not the answer."""
     assert not unit_tests("code")({"tests": tests}, {"code": "x = 1"}).verified
 
 
-@needs_sandbox
+@SANDBOXED
 def test_humaneval_solutions_pass_and_broken_ones_fail():
     """Ten problems, by continuation and whole; `python -m benchmarks.sandbox` takes all with all mutants."""
     data = (
@@ -168,7 +165,7 @@ def test_humaneval_solutions_pass_and_broken_ones_fail():
         assert check(row, {"code": "    return None\n"}).score == 0.0, row["task_id"]
 
 
-@needs_sandbox
+@SANDBOXED
 @pytest.mark.parametrize(
     ("gold", "query", "score"),
     [
@@ -201,7 +198,7 @@ def test_queries_are_right_by_what_they_give(gold: str, query: str, score: float
     assert (found.why == "") == (score == 1.0)
 
 
-@needs_sandbox
+@SANDBOXED
 @pytest.mark.parametrize(
     ("body", "why"),
     [
@@ -219,7 +216,7 @@ def test_a_predicate_that_fails_leaves_the_answer_unverified(body: str, why: str
     assert why in found.why
 
 
-@needs_sandbox
+@SANDBOXED
 def test_a_predicate_may_give_partial_credit():
     """A number from 0 to 1."""
     assert predicate("def check(i, o):\n    return 0.5")({}, {}).score == 0.5

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sandbox_world import SANDBOXED
 
 from stillroom.errors import BadConfig
 from stillroom.evals.execution import check_response, standing, static_fault
-from stillroom.evals.sandbox import available
 
-HELD = pytest.mark.skipif(not any(each.usable for each in available()), reason=f"NO SANDBOX: {available()}")
 SHORTER = "def check(response: str) -> bool:\n    return len(response.split()) <= 4\n"
 
 
@@ -40,7 +39,7 @@ def test_one_solution_alone_does_not_make_the_tests_it_fails_suspect():
     assert standing([[True, False]], 1.0).right == ()
 
 
-@HELD
+@SANDBOXED
 def test_a_check_sees_the_response_alone_and_a_broken_one_says_no():
     assert check_response("one two", SHORTER).passed
     assert not check_response("one two three four five", SHORTER).passed

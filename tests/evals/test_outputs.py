@@ -5,27 +5,16 @@ from __future__ import annotations
 import random
 
 import pytest
+from sandbox_world import SANDBOXED, TCL
 
-from stillroom.errors import BadConfig, EngineRefused
-from stillroom.evals.outputs import agree, arguments, outputs, parameters, usable
-from stillroom.evals.sandbox import Limits, available
+from stillroom.errors import BadConfig
+from stillroom.evals.outputs import agree, arguments, outputs, parameters
+from stillroom.evals.sandbox import Limits
 
-HELD = pytest.mark.skipif(not any(each.usable for each in available()), reason=f"NO SANDBOX: {available()}")
 SHORT = Limits(seconds=1, cpu_seconds=1)
 
 
-def has_tcl() -> bool:
-    try:
-        usable("tcl")
-    except EngineRefused:
-        return False
-    return True
-
-
-TCL = pytest.mark.skipif(not has_tcl(), reason="NO TCL, or no sandbox: this Python has no tkinter")
-
-
-@HELD
+@SANDBOXED
 @pytest.mark.parametrize(
     ("language", "code", "fault"),
     [
@@ -42,7 +31,7 @@ def test_what_does_not_parse_or_compile_says_so(language, code, fault):
     assert fault in outputs(code, "f", [[1]], language=language, names=["a"], like=[1]).fault
 
 
-@HELD
+@SANDBOXED
 def test_outputs_keep_their_kinds_and_faults_stay_with_their_input():
     found = outputs("def f(a):\n    return [10 // a, a > 1, str(a), a / 2]\n", "f", [[2], [0]])
     assert found.values[0] == [5, True, "2", 1.0]
@@ -79,7 +68,7 @@ def test_inputs_follow_the_annotations_and_the_seed():
             arguments(odd, "f", 3, random.Random(0))
 
 
-@HELD
+@SANDBOXED
 @TCL
 def test_tcl_has_the_functions_that_its_own_library_defines():
     program = "proc f {a} { return [expr {max(min($a, 3), 1)}] }"
@@ -91,7 +80,7 @@ def test_an_unknown_language_is_refused():
         outputs("", "f", [[1]], language="cobol")
 
 
-@HELD
+@SANDBOXED
 def test_a_programs_names_and_those_that_run_it_do_not_meet():
     program = """
 import json

@@ -12,32 +12,13 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from recipe_world import World, handed_over, stopped
+from recipe_world import WORDS, World, handed_over, stopped
 
 from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig
 from stillroom.programs.methods._elites import Archive, Child, Placed, binned, bleu, grown, targets
 from stillroom.programs.methods.archive import archive
 from stillroom.programs.published import preset, run_preset
-
-WORDS = [
-    "amber",
-    "birch",
-    "copper",
-    "dune",
-    "ember",
-    "fjord",
-    "grove",
-    "heath",
-    "inlet",
-    "juniper",
-    "kelp",
-    "larch",
-    "moss",
-    "north",
-    "otter",
-    "pebble",
-]
 
 
 def toy(number: int) -> Child:

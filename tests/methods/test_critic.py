@@ -8,28 +8,12 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from recipe_world import World, handed_over, stopped
+from recipe_world import WORDS, World, handed_over, stopped
 
 from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig
 from stillroom.programs.methods._critiques import ERRORS, agrees, even, result
 from stillroom.programs.published import prepare
-
-WORDS = [
-    "amber",
-    "birch",
-    "copper",
-    "dune",
-    "ember",
-    "fjord",
-    "grove",
-    "heath",
-    "inlet",
-    "juniper",
-    "kelp",
-    "larch",
-    "moss",
-]
 
 
 def world(**said: Any) -> World:

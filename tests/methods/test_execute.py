@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-from recipe_world import SANDBOXED, World, handed_over, sample_rows, stopped
+from recipe_world import World, handed_over, sample_rows, stopped
+from sandbox_world import SANDBOXED
 
 from stillroom.errors import BadConfig
 from stillroom.evals.execution import caught, run_test, table

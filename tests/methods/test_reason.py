@@ -10,7 +10,8 @@ from fractions import Fraction
 
 import pytest
 import sympy
-from recipe_world import SANDBOXED, World, handed_over, sample_rows, stopped, values
+from recipe_world import World, handed_over, sample_rows, stopped, values
+from sandbox_world import SANDBOXED
 
 from stillroom.programs.methods._figures import false_sum
 from stillroom.programs.methods._reason_checks import math_equal, reverse, unsound

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from recipe_world import SANDBOXED, World, stopped, values
+from recipe_world import World, stopped, values
+from sandbox_world import SANDBOXED
 
 from stillroom.errors import BadConfig
 from stillroom.programs.methods._reason_checks import consensus, mixed

@@ -7,7 +7,8 @@ import re
 from collections import Counter
 
 import pytest
-from recipe_world import SANDBOXED, World, handed_over, sample_rows, stopped, values
+from recipe_world import World, handed_over, sample_rows, stopped, values
+from sandbox_world import SANDBOXED
 
 from stillroom.errors import BadConfig
 from stillroom.evals.verifiers import evaluate, parse_number

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from recipe_world import SANDBOXED, World, handed_over, sample_rows, stopped, values
+from recipe_world import World, handed_over, sample_rows, stopped, values
+from sandbox_world import SANDBOXED, TCL
 
 from stillroom.errors import BadConfig, EngineRefused
 from stillroom.evals.mutants import mutants
-from stillroom.evals.outputs import arguments, difference, outputs, usable
+from stillroom.evals.outputs import arguments, difference, outputs
 from stillroom.evals.sandbox import Limits
 from stillroom.programs.methods._translate_checks import Reproduction, quotes, scripts_of
 from stillroom.programs.methods.translate import METHOD
@@ -17,17 +18,6 @@ from stillroom.programs.published import preset, presets, records
 
 OURS = [each for each in presets().values() if each.method == "translate"]
 SHORT = Limits(seconds=1, cpu_seconds=1)
-
-
-def has_tcl() -> bool:
-    try:
-        usable("tcl")
-    except EngineRefused:
-        return False
-    return True
-
-
-TCL = pytest.mark.skipif(not has_tcl(), reason="NO TCL: this Python has no tkinter")
 
 
 PROGRAMS = {row["entry"]: row["code"] for row in sample_rows("programs.jsonl")}
