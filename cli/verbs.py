@@ -54,6 +54,11 @@ def emit(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
 
 def retry(args: Namespace, screen: Screen) -> Ending:
     """Emit once more what calls that failed and answers that did not parse have cost, of a run or of a task's run."""
+    if not args.task.exists():
+        raise BadConfig(
+            f"retry takes the folder of a run, or a task file, got {str(args.task)!r}, which is not there",
+            mend="Give the folder that holds run.db.",
+        )
     if not args.task.is_dir():
         return emit(args, screen, again=True)
     from .answer import answer

@@ -88,7 +88,8 @@ def test_folders_that_cannot_be_taken_up_say_why(cli, lossy: Path, tmp_path: Pat
     empty.mkdir()
     told = cli("retry", empty)
     assert (told.code, "must hold run.db" in told.errors[0]) == (2, True)
-    assert cli("retry", tmp_path / "nowhere").code == 2
+    told = cli("retry", tmp_path / "nowhere")
+    assert (told.code, "the folder of a run" in told.errors[0]) == (2, True)
     told = cli("retry", "runs/topics", "--run", "other")
     assert (told.code, "one run" in told.errors[0]) == (2, True)
     cli("compile", lossy, "--run", "compiled")
