@@ -19,7 +19,7 @@ from stillroom.programs.flow import Emitted
 from stillroom.programs.plan import Plan
 from stillroom.programs.published import Job, prepare, preset, records, run_preset, sample
 from stillroom.rows import EmittedRow
-from stillroom.signatures import Shape
+from stillroom.signatures import FORMATS, Shape
 from stillroom.signatures.records import SCHEMAS, Record
 
 WORDS = [
@@ -67,6 +67,8 @@ class World:
         self.asked.append((call, inputs))
         self.prompts.append("\n".join([str(request.system), *(each.text or "" for each in request.messages)]))
         said = self.said[call](inputs)
+        if isinstance(said, Mapping) and plan.format != "json":
+            return FORMATS[plan.format].write(plan.shape, said)
         return said if isinstance(said, str) else json.dumps(said)
 
 

@@ -11,6 +11,8 @@ from stillroom.evals.execution import Outcome, caught, check_response, run_test,
 from stillroom.evals.sandbox import Limits
 from stillroom.programs.flow import State
 
+from ._written_tests import single_tests
+
 if TYPE_CHECKING:
     from .execute import Params
 
@@ -45,7 +47,7 @@ class Runs:
         entry = row["entry"]
         said = [each["code"] if self.code else each["response"] for each in row["tries"]]
         attempts = [extract_code(each, defines=entry) for each in said] if self.code else said
-        tests = self.readable(row["written"]) if "written" in row else list(row["human"])
+        tests = self.readable(row["written"], entry) if "written" in row else list(row["human"])
         found = self.run(attempts, tests)
         best = found["right"][0] if found["right"] else max(range(len(attempts)), key=lambda at: found["passes"][at])
         turn = {"code": attempts[best], "tests": found["tests"], "feedback": found["told"][best]}
@@ -64,7 +66,7 @@ class Runs:
                 return same
             answer = row[fixed][0]
             code = extract_code(answer["fixed_code"], defines=row["entry"])
-            tests = self.readable([{"tests": answer["fixed_tests"]}]) if edits else row["tests"]
+            tests = self.readable([{"tests": answer["fixed_tests"]}], row["entry"]) if edits else row["tests"]
             tests = tests or row["tests"]
             found = self.run([code], tests)
             turn = {"code": code, "tests": tests, "feedback": found["told"][0]}
@@ -107,10 +109,11 @@ class Runs:
         run = run_test if self.code else check_response
         return run(attempt, test, limits=self.limits)
 
-    def readable(self, written: Sequence[Mapping[str, Any]]) -> list[str]:
+    def readable(self, written: Sequence[Mapping[str, Any]], entry: str) -> list[str]:
         """The tests that are Python at all, each once."""
-        said = [test for each in written for test in (each["tests"] if self.code else [each["fn"]])]
-        bare = [extract_code(test).strip() for test in said]
+        if self.code:
+            return list(dict.fromkeys(test for each in written for test in single_tests(each["tests"], entry)))
+        bare = [extract_code(each["fn"]).strip() for each in written]
         return list(dict.fromkeys(test for test in bare if test and not static_fault(test, lint=False)))
 
     def arbitrated(self, code: str, human: Sequence[str], written: Sequence[str]) -> str:

@@ -368,14 +368,14 @@ METHOD = Method(
         )
     },
     calls={
-        "propose": Call(ContinueTasks, decoding=Decoding(temperature=0.7, top_p=0.5, max_tokens=1024), format="bare"),
+        "propose": Call(ContinueTasks, decoding=Decoding(temperature=0.7, top_p=0.5, max_tokens=1024)),
         "propose examples": Call(ProposeExamples, decoding=Decoding(temperature=1.0, max_tokens=3072)),
         "propose input": Call(ProposeInput, decoding=Decoding(temperature=1.0, top_p=0.99, max_tokens=512)),
         "classify": Call(YesNo, decoding=Decoding(max_tokens=8), scored=True),
         "label first": Call(MakeLabelled, decoding=Decoding(max_tokens=300)),
         "input first": Call(MakeInstances, decoding=Decoding(max_tokens=350)),
-        "answer": Call(Answer, decoding=Decoding(max_tokens=512), format="bare"),
-        "paraphrase": Call(Paraphrase, decoding=Decoding(temperature=1.0, top_p=0.99, max_tokens=256), format="bare"),
+        "answer": Call(Answer, decoding=Decoding(max_tokens=512)),
+        "paraphrase": Call(Paraphrase, decoding=Decoding(temperature=1.0, top_p=0.99, max_tokens=256)),
     },
     flow=flow,
     emits={"sft": Emit(field="records"), "label": Emit(field="labelled"), "text": Emit()},

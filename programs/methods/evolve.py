@@ -220,7 +220,7 @@ METHOD = Method(
         "evolve": Call(Evolve, decoding=Decoding(temperature=1.0, max_tokens=512)),
         "same": Call(YesNo, role="judge", decoding=Decoding(max_tokens=8), scored=True),
         "difficulty": Call(Judge, role="judge", decoding=Decoding(max_tokens=256)),
-        "answer": Call(Answer, decoding=Decoding(temperature=1.0, max_tokens=1024), format="bare"),
+        "answer": Call(Answer, decoding=Decoding(temperature=1.0, max_tokens=1024)),
     },
     flow=flow,
     emits={"sft": Emit({"prompt": ("instruction",), "completion": ("response",)})},

@@ -238,7 +238,7 @@ METHOD = Method(
     },
     calls={
         "classify": Call(Classify, role="judge", decoding=Decoding(max_tokens=32)),
-        "answer": Call(Answer, decoding=Decoding(temperature=0.7, max_tokens=1024), format="bare"),
+        "answer": Call(Answer, decoding=Decoding(temperature=0.7, max_tokens=1024)),
     },
     flow=flow,
     emits={"sft": Emit(), "chat": Emit()},

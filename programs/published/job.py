@@ -13,7 +13,7 @@ from stillroom.errors import BadConfig, BadData
 from stillroom.programs.answers import scorable
 from stillroom.programs.flow import Ask, Flow, Part, Source
 from stillroom.programs.plan import Demo, Plan
-from stillroom.signatures import read_rows, shape_of
+from stillroom.signatures import Shape, read_rows, shape_of
 from stillroom.values import digest
 
 from .method import Method
@@ -23,6 +23,13 @@ __all__ = ["TEACHER", "Job"]
 
 P = TypeVar("P")
 TEACHER = "teacher"
+
+
+def _natural(shape: Shape) -> str:
+    """How a call is asked where its method names no format."""
+    if not all(each.is_text for each in shape.outputs):
+        return "json"
+    return "bare" if len(shape.outputs) == 1 else "tags"
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Job(Generic[P]):
             engine.model,
             asked.instruction or shape.instruction,
             tuple(demos),
-            format=asked.format,
+            format=asked.format or _natural(shape),
             reasoning=asked.reasoning,
             decoding=asked.decoding,
         )

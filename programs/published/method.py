@@ -52,8 +52,9 @@ class Call:
         scored: Whether the one categorical output is scored by log-probability where the engine can.
         reasoning: Whether the model writes its reasoning first.
         instruction: In place of the signature's own.
-        format: How it is asked and read (`stillroom.signatures.FORMATS`): "bare" for one long text, which JSON makes
-            worse and small models cannot quote.
+        format: How it is asked and read (`stillroom.signatures.FORMATS`). Where none is named, a text that is all that
+            is wanted is asked for bare and several texts in tags, since small models cannot quote them; all else as
+            JSON.
     """
 
     signature: type[dspy.Signature]
@@ -62,7 +63,7 @@ class Call:
     scored: bool = False
     reasoning: bool = False
     instruction: str = ""
-    format: str = "json"
+    format: str = ""
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,15 @@ class SolveCode(dspy.Signature):
 
 
 class WriteTests(dspy.Signature):
-    """Write tests of the function that the problem asks for. You do not see a solution."""
+    """Write five tests of the Python function that the problem asks for. You do not see a solution.
+
+    Each test is an assert statement on a line of its own, that calls the function and compares what it gives. Test only
+    what the problem says: a usual case first, then edge cases.
+    """
 
     problem: str = In()
     entry: str = In(desc="name of the function")
-    tests: list[str] = Out(desc="one assert statement each")
+    tests: str = Out(desc="assert statements, one a line")
 
 
 class WriteCheck(dspy.Signature):
@@ -155,7 +159,7 @@ class RepairCode(dspy.Signature):
 
     problem: str = In()
     code: str = In()
-    tests: list[str] = In(desc="one assert statement each")
+    tests: list[str] = In(desc="assert statements")
     feedback: str = In(desc="what the parser, the linter or the tests said")
     fixed_code: str = Out(desc="the whole corrected code")
-    fixed_tests: list[str] = Out(desc="all tests again, one assert statement each")
+    fixed_tests: str = Out(desc="all tests again, one a line")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import numpy as np
@@ -141,7 +140,7 @@ def scored(p_first: float, lean: float = 0.0):
 
     def answer(request):
         number = next(answers)
-        return json.dumps({"response": "short" if number % 2 else f"a much longer answer {number}"})
+        return "short" if number % 2 else f"a much longer answer {number}"
 
     return ScriptedEngine(answer, score=score)
 

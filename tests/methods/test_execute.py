@@ -42,7 +42,7 @@ LOOKS_RIGHT = {row["entry"]: row for row in sample_rows("problems.jsonl")}
 
 def world(solutions, tests=TESTS, **said) -> World:
     turn = itertools.cycle(solutions)
-    usual = {"solve": lambda inputs: {"code": next(turn)}, "tests": lambda inputs: {"tests": list(tests)}}
+    usual = {"solve": lambda inputs: {"code": next(turn)}, "tests": lambda inputs: {"tests": "\n".join(tests)}}
     return World({**usual, **said})
 
 
@@ -91,7 +91,7 @@ def test_a_solution_that_writes_a_file_fails_and_the_host_is_unchanged(where, tm
 
 @pytest.mark.acceptance("2.5 D2")
 def test_a_test_that_is_wrong_for_everyone_rejects_nobody(tmp_path):
-    wrong = ["assert twice(3) == 7", "assert treble(1) == 3"]
+    wrong = ["assert twice(3) == 7", "assert twice(1) == 5"]
     solutions = [RIGHT[0], WRONG[0], RIGHT[1], WRONG[1]]
     plain = run(world(solutions), "qwen2-execution", tmp_path / "a", samples=4, cap=9, share=1.0)
     with_wrong = run(world(solutions, [*wrong, *TESTS]), "qwen2-execution", tmp_path / "b", samples=4, cap=9, share=1.0)
@@ -122,7 +122,7 @@ def test_four_fifths_of_kept_test_sets_catch_a_flipped_operator_and_the_others_a
     here = World(
         {
             "solve": lambda inputs: {"code": solutions[entry_of(inputs["problem"])]},
-            "tests": lambda inputs: {"tests": tests[inputs["entry"]]},
+            "tests": lambda inputs: {"tests": "\n".join(tests[inputs["entry"]])},
         }
     )
     given = {"problems": [{"problem": LOOKS_RIGHT[entry]["problem"], "entry": entry} for entry in solutions]}
@@ -171,14 +171,14 @@ def repaired(*answers):
 
 def test_a_failing_solution_is_shown_what_went_wrong_until_it_passes(tmp_path):
     mended = repaired(
-        {"fixed_code": "def twice(n):\n    return m * 2\n", "fixed_tests": TESTS},
-        {"fixed_code": RIGHT[0], "fixed_tests": TESTS},
+        {"fixed_code": "def twice(n):\n    return m * 2\n", "fixed_tests": "\n".join(TESTS)},
+        {"fixed_code": RIGHT[0], "fixed_tests": "\n".join(TESTS)},
     )
     here = world([WRONG[0]], repair=mended)
     (row,) = run(here, "llama3-execution-feedback", tmp_path).rows
     asked = [inputs for call, inputs in here.asked if call == "repair"]
     assert len(asked) == 2
-    assert asked[0]["code"] == WRONG[0]
+    assert asked[0]["code"] == WRONG[0].strip()
     assert "assert twice(0) == 0" not in asked[0]["feedback"]  # it passes that one
     assert "assert twice(-3) == -6" in asked[0]["feedback"]
     assert "AssertionError" in asked[0]["feedback"]
@@ -193,7 +193,7 @@ def test_a_failing_solution_is_shown_what_went_wrong_until_it_passes(tmp_path):
 
 def test_a_dialogue_that_does_not_end_green_is_rejected(tmp_path):
     number = itertools.count()
-    here = world([WRONG[0]], repair=lambda inputs: {"fixed_code": f"{WRONG[1]}# {next(number)}", "fixed_tests": TESTS})
+    here = world([WRONG[0]], repair=lambda inputs: {"fixed_code": f"{WRONG[1]}# {next(number)}", "fixed_tests": "\n".join(TESTS)})
     emitted = run(here, "llama3-execution-feedback", tmp_path)
     assert len(emitted.rows) == 0
     assert stopped(emitted) == {"passes its tests": 1}
@@ -218,8 +218,8 @@ def test_a_right_solution_is_not_repaired(tmp_path):
 )
 def test_code_whose_tests_were_changed_must_pass_what_was_there_before(human, code, passes, tmp_path):
     fitted = ["assert twice(2) == 4"]  # wrong and right code pass it
-    first = ["assert twice(2) == 4", "assert twice(3) == 6", "assert twice(5) == 10", "assert twice(1) == 3"]
-    here = world([WRONG[1]], first, repair=lambda inputs: {"fixed_code": code, "fixed_tests": fitted})
+    first = ["assert twice(2) == 4", "assert twice(3) == 6", "assert twice(5) == 10", "assert twice(1) == 5"]
+    here = world([WRONG[1]], first, repair=lambda inputs: {"fixed_code": code, "fixed_tests": "\n".join(fitted)})
     emitted = run(here, "llama3-execution-feedback", tmp_path, {**PROBLEM, "tests": human})
     assert len(emitted.rows) == passes
     if passes:
@@ -232,7 +232,7 @@ def test_code_whose_tests_were_changed_must_pass_what_was_there_before(human, co
 
 
 def test_tests_cannot_be_changed_where_that_is_not_allowed(tmp_path):
-    here = world([WRONG[0]], repair=lambda inputs: {"fixed_code": WRONG[0], "fixed_tests": ["assert True"]})
+    here = world([WRONG[0]], repair=lambda inputs: {"fixed_code": WRONG[0], "fixed_tests": "assert True"})
     emitted = run(here, "llama3-execution-feedback", tmp_path, edits=False)
     assert len(emitted.rows) == 0
 
@@ -369,10 +369,10 @@ def test_every_preset_runs_from_end_to_end_and_its_records_build(preset, tmp_pat
     here = World(
         {
             "solve": solve,
-            "tests": lambda inputs: {"tests": LOOKS_RIGHT[inputs["entry"]]["tests"]},
+            "tests": lambda inputs: {"tests": "\n".join(LOOKS_RIGHT[inputs["entry"]]["tests"])},
             "repair": lambda inputs: {
                 "fixed_code": inputs["code"].replace("return None", passing.get(entry_of(inputs["problem"]), "pass")),
-                "fixed_tests": inputs["tests"],
+                "fixed_tests": "\n".join(inputs["tests"]),
             },
             "respond": lambda inputs: {"response": f"one two {inputs['instruction'] if next(wrong) else 'three'}"},
             "checks": lambda inputs: {"fn": SHORTER},

@@ -187,7 +187,7 @@ def test_a_summary_is_made_of_the_summaries_of_all_chunks(tmp_path):
     parts = [piece.text for piece in chunks(given[0]["text"], 64)]
     asked = [inputs["passage"] for call, inputs in here.asked if call == "summarise"]
     assert len(parts) == 5
-    assert asked == [*parts, "\n\n".join(f"In short: {part[:40]}" for part in parts)]
+    assert asked == [*parts, "\n\n".join(f"In short: {part[:40]}".strip() for part in parts)]
     assert row.values["response"].startswith("In short: In short: Sentence 0")
 
 

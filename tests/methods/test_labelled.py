@@ -56,7 +56,7 @@ def world(text=None) -> World:
 
 def run(here: World, folder, **settings):
     """The judge reads every text as a lost item."""
-    judge = ScriptedEngine(lambda request: '{"label": "lost_item"}', name="judge")
+    judge = ScriptedEngine(lambda request: "lost_item", name="judge")
     return here.run("labelled", folder, given={"labelled": rows()}, roles={"judge": judge}, **settings)
 
 
