@@ -193,7 +193,9 @@ def test_a_failing_solution_is_shown_what_went_wrong_until_it_passes(tmp_path):
 
 def test_a_dialogue_that_does_not_end_green_is_rejected(tmp_path):
     number = itertools.count()
-    here = world([WRONG[0]], repair=lambda inputs: {"fixed_code": f"{WRONG[1]}# {next(number)}", "fixed_tests": "\n".join(TESTS)})
+    here = world(
+        [WRONG[0]], repair=lambda inputs: {"fixed_code": f"{WRONG[1]}# {next(number)}", "fixed_tests": "\n".join(TESTS)}
+    )
     emitted = run(here, "llama3-execution-feedback", tmp_path)
     assert len(emitted.rows) == 0
     assert stopped(emitted) == {"passes its tests": 1}
