@@ -1,4 +1,4 @@
-"""What the execute method keeps with a local model, and whether tests of people that nobody showed it agree."""
+"""What the execute method keeps with a local model, and whether tests of people that it never saw agree."""
 
 from __future__ import annotations
 
@@ -15,32 +15,39 @@ from ._check import Check, Measured, Models
 __all__ = ["CHECKS", "hidden"]
 
 PROBLEMS = 10
+MATRIX, DIALOGUES = "qwen2-execution", "llama3-execution-feedback"
 
 
 def hidden(models: Models, name: str = "qwen") -> Measured:
-    """Ten easy problems through Llama 3.1's execution feedback; their tests of people are kept back."""
+    """Ten easy problems whose tests of people are kept back: eight solutions each against written tests, then dialogues.
+
+    The verdict is that of solutions against tests, where a test that all fail is dropped. A dialogue has one solution:
+    whether it or its tests are wrong only its repairs can tell.
+    """
     with sample("problems.jsonl").open(encoding="utf-8") as file:
         rows: list[dict[str, Any]] = [json.loads(line) for line in islice(file, PROBLEMS)]
     told = [{"problem": row["problem"], "entry": row["entry"]} for row in rows]
-    emitted = run_preset(
-        "llama3-execution-feedback", models.run, lm=models(name), given={"problems": told}, rows=PROBLEMS
-    )
     tests = {row["entry"]: row["tests"] for row in rows}
-    kept = {row.values["entry"]: row.values for row in emitted.rows}
-    agree = {
-        entry: all(run_test(_code(row["completion"]), test).passed for test in tests[entry])
-        for entry, row in kept.items()
-    }
-    share = sum(agree.values()) / len(agree) if agree else 0.0
-    figures = {
-        "problems": PROBLEMS,
-        "kept": len(kept),
-        "repaired": sum(row["repairs"] > 0 for row in kept.values()),
-        "weak_tests": sum(row["weak"] for row in kept.values()),
-        "hidden_tests_failed": sorted(entry for entry, fine in agree.items() if not fine),
-        "stopped": {gate: stopped for gate, _, stopped in emitted.funnel if stopped},
-    }
-    return Measured(figures, len(kept), 7, n=PROBLEMS, also=(Goal("kept that pass hidden tests", share, 0.9),))
+    figures: dict[str, Any] = {"problems": PROBLEMS}
+    for preset in (MATRIX, DIALOGUES):
+        folder = models.run / preset
+        emitted = run_preset(preset, folder, lm=models(name), given={"problems": told}, rows=PROBLEMS)
+        kept = [row.values for row in emitted.rows]
+        wrong = [
+            row["entry"]
+            for row in kept
+            if not all(run_test(_code(row["completion"]), test).passed for test in tests[row["entry"]])
+        ]
+        figures[preset] = {
+            "kept": len(kept),
+            "fail_hidden_tests": sorted(wrong),
+            "repaired": sum(row["repairs"] > 0 for row in kept),
+            "weak_tests": sum(row["weak"] for row in kept),
+            "stopped": {gate: stopped for gate, _, stopped in emitted.funnel if stopped},
+        }
+    found = figures[MATRIX]
+    share = 1 - len(found["fail_hidden_tests"]) / found["kept"] if found["kept"] else 0.0
+    return Measured(figures, found["kept"], 7, n=PROBLEMS, also=(Goal("kept that pass hidden tests", share, 0.9),))
 
 
 def _code(completion: str) -> str:

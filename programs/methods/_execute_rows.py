@@ -16,7 +16,7 @@ from ._written_tests import single_tests
 if TYPE_CHECKING:
     from .execute import Params
 
-__all__ = ["ADDS", "Runs", "summed_up"]
+__all__ = ["ADDS", "Runs", "fenced", "summed_up"]
 
 ADDS = (
     "attempts", "tests", "written_tests", "grid", "passes", "right", "dropped", "code", "feedback", "turns", "broken",
@@ -139,20 +139,23 @@ def _told(tests: Sequence[str], outcomes: Sequence[Outcome]) -> str:
     return "\n\n".join(list(said)[:3])
 
 
+def fenced(code: str) -> str:
+    """Python as an answer shows it."""
+    return f"```python\n{code.strip()}\n```"
+
+
 def summed_up(params: Params, runs: Runs) -> Callable[[State], Mapping[str, Any]]:
     """Make the records of a problem whose tests were passed."""
-
-    def fenced(attempt: str) -> str:
-        return f"```python\n{attempt.strip()}\n```" if runs.code else attempt
+    written = fenced if runs.code else str
 
     def work(row: State) -> Mapping[str, Any]:
         attempts, right = row["attempts"], row["right"]
         different = list(dict.fromkeys(attempts[at].strip() for at in right))
-        kept = [fenced(each) for each in different[: params.cap]]
+        kept = [written(each) for each in different[: params.cap]]
         changed = row["turns"][-1]["tests"] != row["turns"][0]["tests"]
         # whoever failed tests that were changed since is not known to be wrong
         failed = [] if changed else [each for at, each in enumerate(attempts) if at not in right]
-        wrong = [fenced(each) for each in dict.fromkeys(failed) if each.strip() and each.strip() not in different]
+        wrong = [written(each) for each in dict.fromkeys(failed) if each.strip() and each.strip() not in different]
         prompt = row["problem"]
         share = None
         if runs.code and params.mutants:
@@ -171,7 +174,7 @@ def summed_up(params: Params, runs: Runs) -> Callable[[State], Mapping[str, Any]
                 for label, found in ((True, kept), (False, wrong))
                 for each in found
             ],
-            "messages": list(_messages(prompt, row["turns"], fenced)),
+            "messages": list(_messages(prompt, row["turns"], written)),
             "attempts": attempts,
             "grid": row["grid"],
             "passes": row["passes"],
@@ -186,15 +189,15 @@ def summed_up(params: Params, runs: Runs) -> Callable[[State], Mapping[str, Any]
 
 
 def _messages(
-    prompt: str, turns: Sequence[Mapping[str, Any]], fenced: Callable[[str], str]
+    prompt: str, turns: Sequence[Mapping[str, Any]], written: Callable[[str], str]
 ) -> Sequence[dict[str, str]]:
     """The dialogue: problem, solution, and what went wrong with it, until nothing did."""
     said = [{"role": "user", "content": prompt}]
     for number, turn in enumerate(turns):
         if number:
             said.append({"role": "user", "content": f"That does not work:\n\n{turns[number - 1]['feedback']}"})
-        content = fenced(turn["code"])
+        content = written(turn["code"])
         if number and turn["tests"] != turns[number - 1]["tests"]:
-            content += "\n\nThe tests had to change as well:\n\n" + fenced("\n".join(turn["tests"]))
+            content += "\n\nThe tests had to change as well:\n\n" + written("\n".join(turn["tests"]))
         said.append({"role": "assistant", "content": content})
     return said

@@ -19,13 +19,13 @@ from stillroom.errors import BadConfig
 from stillroom.evals.copies.duplicates import Exact
 from stillroom.evals.gates import Novelty
 from stillroom.evals.sandbox import Limits, shared_sandbox
-from stillroom.programs.flow import At, Do, Flow, Part, Wanted
+from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
 from stillroom.programs.published.rule import told
 from stillroom.signatures.operators import Answer, RepairCode, SolveCode, WriteCheck, WriteTests
 
-from ._execute_rows import ADDS, Runs, summed_up
+from ._execute_rows import ADDS, Runs, fenced, summed_up
 
 __all__ = ["METHOD", "Params", "entry_of"]
 
@@ -93,7 +93,11 @@ def flow(job: Job[Params]) -> Flow:
     ]
     for number in range(1, params.repairs + 1):
         fixed = f"fixed {number}"
-        parts.append(job.ask("repair", f"repair {number}", into=fixed, when=lambda row: not row["right"]))
+        shown = {"code": "shown code", "tests": "shown tests"}
+        parts += [
+            Do(f"show {number}", _shown, reads=("code", "tests"), adds=tuple(shown.values())),
+            job.ask("repair", f"repair {number}", into=fixed, inputs=shown, when=lambda row: not row["right"]),
+        ]
         again = runs.again(fixed, edits=params.edits)
         parts.append(
             Do(f"run {number}", again, reads=("problem", "entry", "human", fixed, *ADDS), adds=ADDS, beside=True)
@@ -106,6 +110,11 @@ def flow(job: Job[Params]) -> Flow:
         At(Novelty("new solution", Exact), ("problem", "completion")),
     ]
     return job.flow(Once(lambda: _wanted(job), job.rows), parts, emits=EMITS, text=("problem",), attempts=1)
+
+
+def _shown(row: State) -> Mapping[str, Any]:
+    """Code in fences: it must be seen where it ends."""
+    return {"shown code": fenced(row["code"]), "shown tests": fenced("\n".join(row["tests"]))}
 
 
 def _untested(row: Mapping[str, Any]) -> str:

@@ -72,7 +72,7 @@ class WriteTests(dspy.Signature):
     """Write five tests of the Python function that the problem asks for. You do not see a solution.
 
     Each test is an assert statement on a line of its own, that calls the function and compares what it gives. Test only
-    what the problem says: a usual case first, then edge cases.
+    what the problem says, with inputs so small that you are sure of the result: a usual case first, then edge cases.
     """
 
     problem: str = In()
@@ -159,7 +159,7 @@ class RepairCode(dspy.Signature):
 
     problem: str = In()
     code: str = In()
-    tests: list[str] = In(desc="assert statements")
+    tests: str = In(desc="assert statements, one a line")
     feedback: str = In(desc="what the parser, the linter or the tests said")
     fixed_code: str = Out(desc="the whole corrected code")
     fixed_tests: str = Out(desc="all tests again, one a line")

@@ -178,7 +178,7 @@ def test_a_failing_solution_is_shown_what_went_wrong_until_it_passes(tmp_path):
     (row,) = run(here, "llama3-execution-feedback", tmp_path).rows
     asked = [inputs for call, inputs in here.asked if call == "repair"]
     assert len(asked) == 2
-    assert asked[0]["code"] == WRONG[0].strip()
+    assert asked[0]["code"] == f"```python\n{WRONG[0].strip()}\n```"
     assert "assert twice(0) == 0" not in asked[0]["feedback"]  # it passes that one
     assert "assert twice(-3) == -6" in asked[0]["feedback"]
     assert "AssertionError" in asked[0]["feedback"]
@@ -374,7 +374,7 @@ def test_every_preset_runs_from_end_to_end_and_its_records_build(preset, tmp_pat
             "tests": lambda inputs: {"tests": "\n".join(LOOKS_RIGHT[inputs["entry"]]["tests"])},
             "repair": lambda inputs: {
                 "fixed_code": inputs["code"].replace("return None", passing.get(entry_of(inputs["problem"]), "pass")),
-                "fixed_tests": "\n".join(inputs["tests"]),
+                "fixed_tests": inputs["tests"],
             },
             "respond": lambda inputs: {"response": f"one two {inputs['instruction'] if next(wrong) else 'three'}"},
             "checks": lambda inputs: {"fn": SHORTER},
