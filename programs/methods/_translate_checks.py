@@ -27,7 +27,7 @@ _NAMES = {
 _SCRIPTS = {"HIRAGANA": "CJK", "KATAKANA": "CJK"}  # Japanese mixes them with Han
 _LETTERS = 20  # fewer tell no language
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_QUOTED = 25  # characters of a line of code that a description may not hold
+_QUOTED, _TOLD = 25, 2  # characters of a line of code that a description may not hold, and shorter lines
 
 
 def named(code: str) -> str:
@@ -102,13 +102,15 @@ def _first(code: str) -> str:
 
 
 def quotes(row: Mapping[str, Any]) -> str:
-    """Why a description is none: it quotes a line of the code's body."""
+    """Why a description is none: it quotes a long line of the code's body, or several as lines of its own."""
     lines = [
         " ".join(line.split()) for line in row["text"].splitlines()[1:] if not line.strip().startswith(('"""', "#"))
     ]
     doc = " ".join(row["doc"].split())
-    found = next((line for line in lines if len(line) >= _QUOTED and line in doc), None)
-    return "" if found is None else f"it quotes the code: {found}"
+    own = {" ".join(line.split()) for line in row["doc"].splitlines()}
+    found = [line for line in lines if line in own]
+    found = [line for line in lines if len(line) >= _QUOTED and line in doc] or found * (len(found) >= _TOLD)
+    return f"it quotes the code: {found[0]}" if found else ""
 
 
 # -- languages -------------------------------------------------------------------------

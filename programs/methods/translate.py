@@ -344,7 +344,7 @@ METHOD = Method(
     },
     calls={
         "translate": Call(Translate, decoding=Decoding(max_tokens=1024)),
-        "describe": Call(Describe, decoding=Decoding(max_tokens=512)),
+        "describe": Call(Describe, decoding=Decoding(max_tokens=768)),
         "write from description": Call(FromDoc, decoding=Decoding(max_tokens=1024)),
         "judge": Call(Judge, role="judge", decoding=Decoding(max_tokens=512)),
         "answer": Call(Answer, decoding=Decoding(temperature=0.6, max_tokens=1024)),

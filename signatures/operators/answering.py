@@ -122,10 +122,14 @@ class Translate(dspy.Signature):
 
 
 class Describe(dspy.Signature):
-    """Document the code so well that somebody could write it again without seeing it."""
+    """Explain the code in English sentences, so well that somebody could write it again without seeing it.
+
+    Name the function and its parameters in their order and say what it gives back. Then say each step that it takes and
+    each number that it uses, and what it does in edge cases. Do not write any code.
+    """
 
     code: str = In()
-    doc: str = Out(desc="what it does, its name, its inputs and outputs, and its edge cases")
+    doc: str = Out(desc="sentences, without code")
 
 
 class FromDoc(dspy.Signature):

@@ -198,6 +198,9 @@ def test_a_description_that_quotes_the_code_is_none():
     code = PROGRAMS["parking_fee"]
     assert "quotes the code" in quotes({"text": code, "doc": "It has\n  hours = -(-(minutes - 30)   // 60)\nand more."})
     assert quotes({"text": code, "doc": "Cents for parking: the first half hour is free. parking_fee(minutes)"}) == ""
+    short = "def price(age):\n    cost = 12\n    if age < 14:\n        cost = 6\n    return cost\n"
+    assert "quotes the code: cost = 12" in quotes({"text": short, "doc": f"```python\n{short}```"})
+    assert quotes({"text": short, "doc": "price(age) begins with cost = 12. Below 14 it is 6.\nreturn cost"}) == ""
 
 
 # -- who wrote which side ------------------------------------------------------------------
