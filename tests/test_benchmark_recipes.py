@@ -161,8 +161,7 @@ def test_rows_of_a_recipe_are_kept_with_what_stopped_the_others(
     shelved(monkeypatch)
     script = Scripted()
     script.lucky = 2
-    monkeypatch.setattr(rows, "open_engine", lambda lm: script.engine())
-    record = rows.store_rows(NAME, "x", 4, tmp_path / "run", tmp_path / "kept", minutes=minutes)
+    record = rows.store_rows(NAME, script.engine(), 4, tmp_path / "run", tmp_path / "kept", minutes=minutes)
     assert json.loads((tmp_path / "kept" / f"{NAME}.json").read_text()) == record
     assert bool(record["ended"]) == (minutes is not None)
     if minutes is None:

@@ -2,7 +2,8 @@
 
     python -m benchmarks.recipes [NAME ...] --json           measure checks: all, or those of ids or methods
     python -m benchmarks.recipes --summary --json            how all checks stand; those that tests decide are run
-    python -m benchmarks.recipes --rows PRESET ... [--lm MODEL] [--n 6] [--minutes M]    real rows of presets, or of `all`
+    python -m benchmarks.recipes --rows PRESET ... [--lm MODEL] [--n 6] [--minutes M] [--jobs J]
+                                                             real rows of presets, or of `all`
 
 What was measured is kept in benchmarks/results/recipes/, a file for each check; a check that has one is
 not measured again without `--again`. Calls are kept in `--runs`, so that a check that was stopped goes on.
@@ -17,11 +18,13 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from benchmarks._result import Goal, emit
+from stillroom.engines import open_engine
 from stillroom.errors import BudgetExceeded, EngineError
 from stillroom.values import pretty, write_atomic
 
@@ -167,20 +170,28 @@ def _rows(args: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
     from stillroom.programs.published import preset, presets
 
     names = list(presets()) if args.rows == ["all"] else [preset(name).name for name in args.rows]
-    figures, goals = {}, []
-    for name in names:
+    figures: dict[str, Any] = {}
+    engine = open_engine(args.lm)
+
+    def made(name: str) -> Goal:
         run = args.runs / "rows" / f"{name}-{args.lm.rpartition('/')[2]}-{args.n}"
-        print(f"{name}: {args.n} rows by {args.lm}", file=sys.stderr, flush=True)
         try:
-            record = store_rows(name, args.lm, args.n, run, minutes=args.minutes)
+            record = store_rows(name, engine, args.n, run, minutes=args.minutes)
         except Exception:  # one recipe that breaks must not cost the others
             traceback.print_exc()
             figures[name] = {"error": traceback.format_exc(limit=-1)}
-            goals.append(Goal(name, None, 1))
-            continue
+            return Goal(name, None, 1)
         told = ("model", "wanted", "ended", "rejects", "funnel", "cost", "seconds")
         figures[name] = {"rows": len(record["rows"]), **{each: record[each] for each in told}}
-        goals.append(Goal(name, len(record["rows"]), 1))
+        print(f"{name}: {len(record['rows'])} rows, {record['seconds']} s", file=sys.stderr, flush=True)
+        return Goal(name, len(record["rows"]), 1)
+
+    try:
+        # a local model answers several recipes in one batch
+        with ThreadPoolExecutor(args.jobs) as pool:
+            goals = list(pool.map(made, names))
+    finally:
+        engine.close()
     return figures, goals
 
 
@@ -192,6 +203,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", metavar="PRESET", help="real rows of these presets, or of all")
     parser.add_argument("--lm", default=MODELS["qwen"], metavar="MODEL", help="who writes them (default: %(default)s)")
     parser.add_argument("--n", type=int, default=6, metavar="N", help="accepted rows wanted of each (default: 6)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="recipes whose rows are made at once")
     parser.add_argument("--minutes", type=float, metavar="M", help="the most that the rows of one recipe may take")
     parser.add_argument("--again", action="store_true", help="measure also what has a result")
     parser.add_argument(

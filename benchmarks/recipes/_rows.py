@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from stillroom.engines import open_engine
+from stillroom.engines import Engine
 from stillroom.errors import BudgetExceeded
 from stillroom.ledger import Budget
 from stillroom.programs.published import preset, run_preset
@@ -22,27 +22,24 @@ KEPT = 6
 
 
 def store_rows(
-    name: str, lm: str, rows: int, run: Path, into: Path = FOLDER, *, minutes: float | None = None
+    name: str, engine: Engine, rows: int, run: Path, into: Path = FOLDER, *, minutes: float | None = None
 ) -> dict[str, Any]:
     """Run a preset for real on its samples, and keep what came of it.
 
     Args:
         name: Of the preset.
-        lm: The teacher, which has all roles.
+        engine: The teacher, which has all roles.
         rows: Accepted rows wanted.
         run: The run folder: a run that was stopped goes on there.
         into: Where the record is kept, as NAME.json.
         minutes: The most that it may take, over all its sessions; what was made by then is kept.
     """
     recipe, ended, funnel = preset(name), "", []
-    engine = open_engine(lm)
     try:
         emitted = run_preset(recipe, run, lm=engine, samples=True, rows=rows, budget=Budget(minutes=minutes))
         funnel = [list(each) for each in emitted.funnel]
     except BudgetExceeded as error:
         ended = str(error)
-    finally:
-        engine.close()
     with Store(run) as store:
         spent, made = store.spent("emit"), list(store.rows())
     accepted = [row for row in made if row.status == "accepted"]
