@@ -127,10 +127,9 @@ class ProposeSolved(dspy.Signature):
 
 
 class Crossover(dspy.Signature):
-    """Write one more text of the kind, in the manner of the examples: take what is good in them, and say something new."""
+    """Write one more text of the kind, in the manner of those before: take what is good in them, and say something new."""
 
     kind: str = In()
-    examples: list[str] = In()
     text: str = Out()
 
 
