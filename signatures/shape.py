@@ -34,11 +34,20 @@ _PLAIN = {
 
 @dataclass(frozen=True)
 class Field:
-    """One typed field: its name, JSON schema (draft 2020-12) and what it means."""
+    """One typed field: its name, JSON schema (draft 2020-12) and what it means.
+
+    Attributes:
+        name: As prompts and rows have it.
+        schema: What a value must be.
+        description: What it means.
+        asked: A narrower schema that decoding is constrained by, where whoever reads the value is to tell, in words
+            of its own, what is wrong with one that an engine without constraints gave.
+    """
 
     name: str
     schema: Mapping[str, Any]
     description: str = ""
+    asked: Mapping[str, Any] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,7 +95,8 @@ class Field:
 
     def as_json(self) -> dict[str, Any]:
         """The field as a plain JSON value."""
-        return {"name": self.name, "schema": dict(self.schema), "description": self.description}
+        asked = {} if self.asked is None else {"asked": dict(self.asked)}
+        return {"name": self.name, "schema": dict(self.schema), "description": self.description, **asked}
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ class Shape:
         definitions: dict[str, Any] = {}
         properties = {}
         for output in self.outputs:
-            schema = dict(output.schema)
+            schema = dict(output.schema if output.asked is None else output.asked)
             definitions.update(schema.pop("$defs", {}))
             properties[output.name] = schema
         whole = {

@@ -3,12 +3,15 @@
 Chains are sums in words, from templates: a problem of three to five events, a step for each. In a corrupted chain
 one step goes wrong, in one of three ways: it works the wrong way round, it takes a number that the problem does not
 give, or its sum does not come out. What follows carries the mistake on. The head is a logistic regression on the
-MiniLM embeddings of the steps before with the step, and of the step alone.
+MiniLM embeddings of the step alone, and of the step behind what of the problem stands nearest to it: of a whole
+prefix the embedding says what it is about, and hardly what its numbers are.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -80,17 +83,23 @@ def chain(rng: random.Random, wrong: float = 0.5, problem: int | None = None) ->
 
 
 class Head:
-    """P(step is right) from the embeddings of what stands before with the step, and of the step alone."""
+    """P(step is right) from the embeddings of the step, and of the nearest sentence of the problem with the step."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
     def fit(self, chains: Sequence[Chain]) -> Head:
-        """Learn from the labelled steps of `chains`."""
+        """Learn from the labelled steps of `chains`; the penalty is chosen on these alone, no chain on both sides."""
         from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import GridSearchCV, GroupKFold
 
-        self._model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=3000)
-        self._model.fit(self._vectors(chains), [at != each.bad for each in chains for at in range(each.judged)])
+        vectors = self._vectors(chains)
+        right = [at != each.bad for each in chains for at in range(each.judged)]
+        of = [number for number, each in enumerate(chains) for _ in range(each.judged)]
+        head = LogisticRegression(class_weight="balanced", max_iter=3000)
+        grid = {"C": [10.0, 100.0, 1000.0]}
+        self._model = GridSearchCV(head, grid, scoring="roc_auc", cv=GroupKFold(4))
+        self._model.fit(vectors, right, groups=of)
         return self
 
     def chances(self, chains: Sequence[Chain], whole: bool = False) -> list[list[float]]:
@@ -102,12 +111,18 @@ class Head:
     def _vectors(self, chains: Sequence[Chain], whole: bool = False) -> np.ndarray:
         import numpy as np
 
-        pairs = [
-            (" ".join([each.problem, *each.steps[: at + 1]]), each.steps[at])
-            for each in chains
-            for at in range(len(each.steps) if whole else each.judged)
+        told = [
+            (each.problem, step) for each in chains for step in (each.steps if whole else each.steps[: each.judged])
         ]
-        return np.hstack([self._embedder.embed(list(texts)) for texts in zip(*pairs, strict=True)])
+        steps = self._embedder.embed([step for _, step in told])
+        parts = {problem: re.split(r"(?<=[.?!])\s+", problem) for problem, _ in told}
+        of = {text: number for number, text in enumerate(dict.fromkeys(itertools.chain(*parts.values())))}
+        sentences = self._embedder.embed(list(of))
+        behind = []
+        for (problem, step), vector in zip(told, steps, strict=True):
+            near = sentences[[of[each] for each in parts[problem]]] @ vector
+            behind.append(f"{parts[problem][int(near.argmax())]} {step}")
+        return np.hstack([steps, self._embedder.embed(behind)])
 
 
 def auroc(head: Head, chains: Sequence[Chain]) -> float:
@@ -159,12 +174,12 @@ def queue(models: Models, first: int = 40, round_: int = 40, rounds: int = 5) ->
     One draw says little: which of the two is ahead changes from draw to draw.
     """
     sizes = range(first, first + round_ * rounds + 1, round_)
-    uniform, active = list[list[float]](), list[list[float]]()
+    embedder, uniform, active = Embedder(), list[list[float]](), list[list[float]]()
     for seed in range(DRAWS):
         rng = random.Random(f"queue {seed}")
         pool = [chain(rng, 0.75) for _ in range(1000)]
         test = [chain(rng) for _ in range(TEST * 2)]
-        embedder, start = Embedder(), rng.sample(range(1000), first)
+        start = rng.sample(range(1000), first)
         order = [*start, *rng.sample(sorted(set(range(1000)) - set(start)), round_ * rounds)]
         uniform.append([_after(pool, order[:size], test, embedder) for size in sizes])
         taken, areas = list(start), list[float]()

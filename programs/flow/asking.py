@@ -23,6 +23,8 @@ from stillroom.signatures import FORMATS, Unparsed
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
 
+    from .steps import Trim
+
 __all__ = ["SHOWN", "Reply", "ask", "scored"]
 
 SHOWN = 400  # characters of an error that are shown to the model
@@ -59,9 +61,9 @@ class Reply:
 
 
 async def ask(
-    engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int | None, *, reask: bool = True, trim: bool = False
+    engine: Engine, plan: Plan, inputs: Mapping[str, Any], seed: int | None, *, reask: bool = True, trim: Trim = False
 ) -> Reply:
-    """Ask `plan` about `inputs`; with `trim`, an answer that was cut off is kept as far as its items or lines are whole.
+    """Ask `plan` about `inputs`; with `trim`, an answer that was cut off is kept as far as it is whole.
 
     Raises:
         EngineError: If a call failed for good.
@@ -71,7 +73,7 @@ async def ask(
     response = await engine.acomplete(request)
     reply = _read(plan, response)
     if trim and response.finish_reason == "length":
-        reply = _trimmed(plan, reply, response.message.text or "")
+        reply = _trimmed(plan, reply, response.message.text or "", trim)
     if not (reply.malformed and reask):
         return reply
     second = _read(plan, await engine.acomplete(_again(request, reply)))
@@ -99,11 +101,13 @@ def _read(plan: Plan, response: Response) -> Reply:
     return Reply(outputs, "", False, text, finish, spent, repaired, served=served_version(response))
 
 
-def _trimmed(plan: Plan, reply: Reply, text: str) -> Reply:
-    """The reply of an answer that was cut off, up to the last item or line that is whole; else as it is."""
+def _trimmed(plan: Plan, reply: Reply, text: str, trim: Trim = True) -> Reply:
+    """The reply of an answer that was cut off, up to the last item, line or sentence that is whole; else as it is."""
     if plan.format == "json":
         end = "}" if re.search(r"\[\s*\{", text) else '"'
         ends = [found.start() + 1 for found in re.finditer(rf"{end}\s*,", text)]
+    elif trim == "sentence":
+        ends = [found.end() for found in re.finditer(r"[.!?][\"'\u201d\u2019)]*(?=\s)", text)]
     else:
         ends = [found.start() for found in re.finditer(r"\n", text.rstrip())]
     if not ends:

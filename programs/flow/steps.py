@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from stillroom.errors import BadConfig
 from stillroom.evals.gates import Gate, bound
@@ -28,6 +28,8 @@ __all__ = ["Ask", "At", "Do", "Part", "Split", "State", "Step"]
 
 State: TypeAlias = Mapping[str, Any]
 """The fields of a row so far."""
+Trim: TypeAlias = bool | Literal["sentence"]
+"""Whether an answer that was cut off is kept up to its last whole item or line, or its last whole sentence."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Ask:
         vary: The plan for one row, of the same shape: with demos that suit it, say. Equal results should be one object.
         when: Whether to ask at all; where not, the fields are None. It waits for all steps before it.
         reask: Whether an answer that does not parse is asked for once more.
-        trim: Whether an answer that was cut off is kept as far as the items of its list, or its lines, are whole.
+        trim: Whether an answer that was cut off is kept as far as the items of its list, or its lines, are whole; or
+            "sentence", as far as its sentences are.
         shares: A further field for the probability of each label, of a plan with one categorical output and one
             sample: from log-probabilities where the plan scores its labels, else 1 for the label that was written.
 
@@ -66,7 +69,7 @@ class Ask:
     vary: Callable[[Wanted, State], Plan] | None = None
     when: Callable[[State], bool] | None = None
     reask: bool = True
-    trim: bool = False
+    trim: Trim = False
     shares: str = ""
 
     def __post_init__(self) -> None:
@@ -105,7 +108,7 @@ class Ask:
     def as_json(self) -> dict[str, Any]:
         """What decides its requests, for digests."""
         more: dict[str, Any] = {"shares": self.shares} if self.shares else {}
-        more |= {"trim": True} if self.trim else {}
+        more |= {"trim": self.trim} if self.trim else {}
         return {"ask": self.name, "plan": self.plan.digest, "inputs": self.inputs, "samples": self.samples,
                 "into": self.into, "least": self.least, "reask": self.reask, **more}  # fmt: skip
 

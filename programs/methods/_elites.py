@@ -81,10 +81,15 @@ class Archive:
         return sum(each.fitness for each in self.elites.values())
 
     def near(self, cell: Cell, count: int, rng: random.Random) -> list[Child]:
-        """The elites nearest to a cell, its own first; among equally near ones drawn."""
-        found = sorted(self.elites)
-        rng.shuffle(found)
-        return [self.elites[each] for each in sorted(found, key=lambda other: math.dist(cell, other))[:count]]
+        """Different elites, likelier the nearer they are to a cell: drawn with weights 1 / (1 + distance ** 3).
+
+        The weights are those of QDAIF's code (CarperAI/OpenELM, `lmx_near`).
+        """
+        left, drawn = dict(sorted(self.elites.items())), list[Child]()
+        while left and len(drawn) < count:
+            weights = [1 / (1 + math.dist(cell, each) ** 3) for each in left]
+            drawn.append(left.pop(rng.choices(list(left), weights)[0]))
+        return drawn
 
 
 def targets(archive: Archive, temperature: float) -> dict[Cell, float]:

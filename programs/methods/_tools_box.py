@@ -20,7 +20,7 @@ from stillroom.values import digest
 
 from ._running import run_pieces
 
-__all__ = ["Done", "Search", "Tool", "Toolbox", "calculator", "mined", "python", "written"]
+__all__ = ["Done", "Search", "Tool", "Toolbox", "calculator", "called", "mined", "python", "written"]
 
 _KINDS = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "list": "array", "dict": "object"}
 
@@ -61,7 +61,7 @@ class Done:
     @property
     def call(self) -> str:
         """Hash of what was called."""
-        return digest([self.name, dict(self.arguments)])
+        return called(self.name, self.arguments)
 
     @property
     def result(self) -> str:
@@ -87,23 +87,73 @@ class Toolbox:
         """Of all tools, in their order."""
         return [each.schema for each in self.tools.values()]
 
+    @property
+    def about(self) -> str:
+        """All tools in plain words, a line each."""
+        return "\n".join(
+            f"{each.name}({', '.join(_told(each.parameters))}): {each.about}" for each in self.tools.values()
+        )
+
+    @property
+    def calls(self) -> dict[str, Any]:
+        """JSON schema of a list of calls that fit: what decoding is constrained by where an engine can.
+
+        Arguments that a tool has a default for are asked for too: a schema without anything optional is one that all
+        engines take, and the only one that leaves them one way to lay it out.
+        """
+        fits = [
+            _closed({"name": {"const": each.name}, "arguments": _closed(each.parameters.get("properties", {}))})
+            for each in self.tools.values()
+        ]
+        return {"type": "array", "items": {"anyOf": fits}}
+
     def call(self, name: str, arguments: str | Mapping[str, Any]) -> Done:
         """Check a call and make it. What is wrong with it is told in the result; nothing is raised."""
         found = self._fits({}, {"call": {"name": name, "arguments": arguments}})
         if not found.passed:
-            given = arguments if isinstance(arguments, Mapping) else {"text": arguments}
-            return Done(name, given, fault=found.why, unfit=True)
-        settled: dict[str, Any] = json.loads(arguments) if isinstance(arguments, str) else dict(arguments)
+            return Done(name, _settled(arguments), fault=found.why, unfit=True)
+        settled = _settled(arguments)
         try:
             return Done(name, settled, self.tools[name].run(settled))
         except ValueError as error:
             return Done(name, settled, fault=str(error))
 
 
+def called(name: str, arguments: str | Mapping[str, Any]) -> str:
+    """Hash of a call, however its arguments are written."""
+    return digest([name, _settled(arguments)])
+
+
+def _settled(arguments: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as an object; a text that is none as its only one."""
+    if isinstance(arguments, Mapping):
+        return dict(arguments)
+    try:
+        found = json.loads(arguments)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"text": arguments}
+
+
 def _object(**properties: tuple[str, str]) -> dict[str, Any]:
     """JSON schema of arguments, all of them needed, by name: type and what it is."""
     fields = {name: {"type": kind, "description": about} for name, (kind, about) in properties.items()}
     return {"type": "object", "properties": fields, "required": list(fields)}
+
+
+def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON schema of an object with these properties and nothing else."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _told(parameters: Mapping[str, Any]) -> list[str]:
+    """Arguments with their types, as in "items: integer"."""
+    return [f"{name}: {kind.get('type', 'any')}" for name, kind in parameters.get("properties", {}).items()]
 
 
 def written(value: Any) -> str:
@@ -125,7 +175,7 @@ def calculator() -> Tool:
         return written(evaluate(arguments["expression"]))
 
     about = "Works out a sum of numbers with + - * / and parentheses."
-    return Tool("calculator", about, _object(expression=("string", "the sum, such as (3 + 4) * 2.5")), run)
+    return Tool("calculator", about, _object(expression=("string", "the whole sum, in figures alone")), run)
 
 
 def python() -> Tool:

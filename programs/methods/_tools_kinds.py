@@ -10,23 +10,31 @@ from typing import Any
 from stillroom.evals.verifiers import parse_number
 
 from ._figures import names, numbers
-from ._tools_box import Done, Toolbox
+from ._tools_box import Done, Toolbox, called
 
 __all__ = ["KINDS", "as_asked", "made", "names_result"]
 
 KINDS: Mapping[str, tuple[int, str]] = {
-    "single": (1, "one call is enough"),
-    "multi": (2, "several calls, one after the other"),
-    "parallel": (2, "several calls that do not need each other's results, made at once"),
-    "nested": (2, "one call's result is an argument of the next call"),
-    "unused": (0, "the tools are there, but the question is easy and needs none of them"),
-    "turns": (1, "one call; the user will ask something further afterwards"),
+    "single": (1, "one that a single call answers, from the figures and names in the question"),
+    "multi": (2, "one that takes several calls, one after the other"),
+    "parallel": (2, "one that takes several calls that do not need each other's results, made at once"),
+    "nested": (2, "one where the result of a call is an argument of the next call"),
+    "unused": (
+        0,
+        "an easy one, for advice or for what many people know; nothing in it is to be worked out or looked up",
+    ),
+    "turns": (
+        1,
+        "one that a single call answers, from the figures and names in the question; something further is asked afterwards",
+    ),
 }
-"""How many calls a query is to need at least, and how they go together."""
+"""How many calls a query is to need at least, and what kind of question it is."""
 
 
 def made(box: Toolbox, asked: str, place: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """A step that makes the calls of one round, all of them or none: the first that does not fit stops the row.
+
+    A call that was made already is not made again; a round that has no other is the end of the calls.
 
     Args:
         box: The tools.
@@ -38,9 +46,12 @@ def made(box: Toolbox, asked: str, place: str) -> Callable[[Mapping[str, Any]], 
         if not row[asked]:
             return {}
         said = row[asked][0]
-        if not said["calls"]:
+        turn = place.partition(".")[0]
+        known = {one["call"] for one in row["ran"] if one["place"].partition(".")[0] == turn}
+        wanted = {called(each["name"], each["arguments"]): each for each in said["calls"]}
+        done = [box.call(each["name"], each["arguments"]) for key, each in wanted.items() if key not in known]
+        if not done:
             return {"done": True}
-        done = [box.call(each["name"], each["arguments"]) for each in said["calls"]]
         ran = [
             {"name": each.name, "arguments": dict(each.arguments), "output": each.output, "place": f"{place}.{at}",
              "call": each.call, "result": each.result}

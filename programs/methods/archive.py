@@ -8,21 +8,22 @@ model answer is compared with what the cell's elite does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
 from stillroom.evals.gates import Whole
 from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
-from stillroom.programs.plan import Decoding
+from stillroom.programs.plan import Decoding, Demo, Plan
 from stillroom.programs.published import Call, Emit, Given, Growing, Job, Method
 from stillroom.programs.published.rule import always, told
 from stillroom.rows import EmittedRow
 from stillroom.signatures.operators import Answer, Classify, Compare, Crossover, Evolve, YesNo
+from stillroom.values import digest
 
 from ._elites import Archive, Placed, binned, bleu, grown, targets
 
-__all__ = ["METHOD", "Feature", "Params", "archive", "crossed", "measured"]
+__all__ = ["METHOD", "Feature", "Params", "archive", "begun", "crossed", "measured"]
 
 CELL = "archive"
 
@@ -59,6 +60,7 @@ class Params:
         features: The axes, by name.
         quality: A question whose probability of yes is the fitness: of a text; or of what was answered to it.
         examples: Texts shown to be crossed.
+        init: Children made from seeds alone, before the archive's are shown: from a few elites all would descend.
         close: Smallest BLEU with a parent at which a child is a copy.
         temperature: Of aiming at cells of low fitness.
         votes: Comparisons with the elite in each order.
@@ -73,6 +75,7 @@ class Params:
     features: Mapping[str, Feature] = field(default_factory=dict)
     quality: str = "Is this a good text of its kind?"
     examples: int = 3
+    init: int = 0
     close: float = 0.6
     temperature: float = 0.1
     votes: int = 2
@@ -112,7 +115,8 @@ def flow(job: Job[Params]) -> Flow:
 
     def draw(cell: str, slot: int, pool: Sequence[EmittedRow]) -> Wanted:
         def fields(slot: int, attempt: int) -> Mapping[str, Any]:
-            return drawn(job, grown(params.sizes, pool), seeds, slot, attempt)
+            early = begun(slot, attempt, pool) < params.init
+            return drawn(job, grown(params.sizes, () if early else pool), seeds, slot, attempt)
 
         return _Drawn(cell, slot, {}, draw=fields)
 
@@ -124,6 +128,11 @@ def flow(job: Job[Params]) -> Flow:
         attempts=params.tries,
         window=params.batch,
     )
+
+
+def begun(slot: int, attempt: int, pool: Sequence[EmittedRow]) -> int:
+    """Children begun before this try, as far as accepted rows tell: those of earlier slots, and tries of the same."""
+    return slot + attempt + sum(int(row.place.rsplit("/", 1)[1]) for row in pool)
 
 
 def _check(params: Params) -> None:
@@ -144,21 +153,27 @@ def _check(params: Params) -> None:
 
 
 def crossed(job: Job[Params], found: Archive, seeds: Sequence[str], slot: int, attempt: int) -> dict[str, Any]:
-    """An elite drawn evenly with those nearest to it, as examples; seeds where there are too few."""
+    """Elites drawn near to one that is drawn evenly, as examples; seeds where there are too few."""
     params, rng = job.params, job.rng("parents", slot, attempt)
     near = found.near(rng.choice(sorted(found.elites)), params.examples, rng) if found.elites else []
     parents = [each.value for each in near]
     others = [each for each in seeds if each not in parents]
     parents += rng.sample(others, min(params.examples - len(parents), len(others)))
     rng.shuffle(parents)
-    return {"examples": parents, "parents": parents, "kind": params.kind, "rival": "", "won": False}
+    return {"parents": parents, "kind": params.kind, "rival": "", "won": False}
 
 
 def measured(job: Job[Params]) -> list[Part]:
     """Write a text and find out its fitness and its cell; the last part is the gate of the archive."""
-    params = job.params
+    params, plan = job.params, job.plan("cross")
+
+    def shown(wanted: Wanted, row: State) -> Plan:
+        # crossover is a prompt of worked examples (Meyerson et al. 2023, arXiv:2302.12170): its next text is the child
+        demos = [Demo(digest(each), {"kind": params.kind}, {"text": each}) for each in row["parents"]]
+        return replace(plan, demos=tuple(demos))
+
     parts: list[Part] = [
-        job.ask("cross"),
+        job.ask("cross", vary=shown, trim="sentence"),
         Do("strip", lambda row: {"text": row["text"].strip()}, reads=("text",), adds=("text",)),
         *_fresh(params),
         always("question", {"question": params.quality}),
@@ -285,7 +300,7 @@ def _placed(params: Params) -> At:
 
 METHOD = Method(
     "archive",
-    "1",
+    "2",
     Params,
     given={"seeds": Given("texts to start from", {"text": "one"})},
     calls={

@@ -28,7 +28,8 @@ from stillroom.programs.plan import Decoding, Plan
 from stillroom.programs.published import Call, Emit, Given, Job, Method
 from stillroom.programs.published.filters import Apart
 from stillroom.programs.published.shares import spread
-from stillroom.programs.recipes import STYLES, labelled
+from stillroom.programs.recipes import STYLES as COMMON
+from stillroom.programs.recipes import labelled
 from stillroom.programs.write import length, shows_demos
 from stillroom.signatures import DataWarning, Example, Task
 from stillroom.signatures.operators import Classify, WriteForLabel
@@ -36,6 +37,12 @@ from stillroom.signatures.operators import Classify, WriteForLabel
 __all__ = ["METHOD", "Params", "quotas", "task_of"]
 
 Row = Mapping[str, Any]
+
+STYLES: Mapping[str, tuple[str, ...]] = {
+    **{name: values for name, values in COMMON.items() if name != "noise"},
+    "spelling": ("right", "right", "right", "with a typo or two"),
+}
+"""The main job's attributes, of which "noise" is called what it is: small models write about the word."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ def flow(job: Job[Params]) -> Flow:
     def draw(cell: str, slot: int) -> Wanted:
         target = recipe.draw(task, cell, slot, job.seed)
         style = ", ".join(f"{name}: {value}" for name, value in target.style.items())
-        fields = {"label": cell, "definition": task.definitions.get(cell, ""), "attributes": style}
+        fields = {"label": cell, "definition": meaning(task, cell), "attributes": style}
         return Wanted(
             cell, slot, fields, target.outputs, {"outputs": dict(target.outputs), "style": dict(target.style)}
         )
@@ -172,12 +179,17 @@ def program(job: Job[Params], task: Task) -> Plan:
 def told(task: Task, example: Example) -> dict[str, Any]:
     """A labelled row as the writer's inputs; of its style its own length can be said truthfully."""
     label = str(example.outputs["label"])
-    return {"label": label, "definition": task.definitions.get(label, ""), "attributes": f"length: {length(example)}"}
+    return {"label": label, "definition": meaning(task, label), "attributes": f"length: {length(example)}"}
+
+
+def meaning(task: Task, label: str) -> str:
+    """What a label means; where nobody has said, what the labels are for, so that the writer knows whose texts these are."""
+    return task.definitions.get(label) or f"one of the labels of a task: {task.shape.instruction}"
 
 
 METHOD = Method(
     "labelled",
-    "1",
+    "2",
     Params,
     given={
         "labelled": Given(

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stillroom.errors import BadConfig
 from stillroom.evals.copies.duplicates import Exact
 from stillroom.evals.gates import Novelty
 from stillroom.evals.sandbox import shared_sandbox
-from stillroom.programs.flow import At, Do, Flow, Part, Quotas, State, Wanted
+from stillroom.programs.flow import Ask, At, Do, Flow, Part, Quotas, State, Wanted
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
 from stillroom.programs.published.rule import told
@@ -28,6 +28,7 @@ from ._reason_checks import math_equal
 from ._tools_box import Search, Tool, Toolbox, calculator, mined, python
 from ._tools_chain import fill, solved
 from ._tools_kinds import KINDS, as_asked, made, names_result
+from ._tools_shown import CALLS, queries
 
 __all__ = ["METHOD", "Params"]
 
@@ -108,6 +109,7 @@ def _calls(job: Job[Params]) -> Flow:
         n, manner = KINDS[kind]
         fields = {
             "kind": kind, "n_calls": n, "manner": manner, "topic": topic, "schemas": json.dumps(box.schemas),
+            "about": box.about if n else "",  # who is to write what needs no tool is not led to one
             "system": SYSTEM, "conversation": "", "history": "", "asked": "", "done": False, "fault": "", "unfit": "",
             "messages": [], "ran": [],
         }  # fmt: skip
@@ -149,7 +151,7 @@ def _turn(job: Job[Params], box: Toolbox, turn: int) -> Iterator[Part]:
         query = row[f"query {turn}"][0]["query"].strip()
         return {
             "asked": query,
-            "history": "",
+            "history": row["conversation"],
             "done": False,
             "messages": [*row["messages"], {"role": "user", "content": query}],
         }
@@ -167,16 +169,32 @@ def _turn(job: Job[Params], box: Toolbox, turn: int) -> Iterator[Part]:
 
     # given for a row of its own, and written anew in each round: what a step adds must be among them
     changes = ("messages", "ran", "history", "done", "fault", "unfit")
-    yield job.ask("query", f"query {turn}", inputs={"tools": "schemas"}, into=f"query {turn}", when=here)
+    asked = {kind: job.plan("query", queries(kind)) for kind in job.params.kinds}
+    yield job.ask(
+        "query",
+        f"query {turn}",
+        inputs={"tools": "about"},
+        into=f"query {turn}",
+        when=here,
+        vary=lambda wanted, row: asked[row["kind"]],
+    )
     yield Do(f"open {turn}", opened, None, ("asked", "history", "done", "messages"))
     for number in range(1, job.params.rounds + 1):
         name = f"{turn}.{number}"
         inputs = {"query": "asked", "tools": "schemas"}
-        yield job.ask("call", f"call {name}", inputs=inputs, into=f"call {name}", when=goes_on)
+        step = job.ask("call", f"call {name}", demos=CALLS, inputs=inputs, into=f"call {name}", when=goes_on)
+        yield fitted(step, box)
         yield Do(f"run {name}", made(box, f"call {name}", name), None, changes, beside=True)
     yield job.ask("answer", f"answer {turn}", inputs={"instruction": "asked", "input": "history"}, into=f"answer {turn}",
                   when=lambda row: here(row) and not row["fault"] and not row["unfit"])  # fmt: skip
     yield Do(f"close {turn}", closed, None, ("messages", "conversation"))
+
+
+def fitted(step: Ask, box: Toolbox) -> Ask:
+    """The step with its calls constrained to those that fit the tools; what engines without constraints give is checked."""
+    plan = step.plan
+    outputs = tuple(replace(each, asked=box.calls) if each.name == "calls" else each for each in plan.shape.outputs)
+    return replace(step, plan=replace(plan, shape=replace(plan.shape, outputs=outputs)))
 
 
 def _chains(job: Job[Params]) -> Flow:
@@ -218,7 +236,7 @@ def _chains(job: Job[Params]) -> Flow:
 
 METHOD = Method(
     "tools",
-    "1",
+    "2",
     Params,
     given={
         "topics": Given("what queries are about", {"topic": "a few words"}, optional=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import dspy
 from pydantic import Field
@@ -62,10 +62,10 @@ class Pair(TypedDict):
 
 
 class ToolCall(TypedDict):
-    """One call of a tool; its arguments are a JSON object, as text."""
+    """One call of a tool; its arguments are a JSON object, or the text of one."""
 
     name: str
-    arguments: str
+    arguments: dict[str, Any] | str
 
 
 class ProposeTasks(dspy.Signature):
@@ -127,10 +127,9 @@ class ProposeSolved(dspy.Signature):
 
 
 class Crossover(dspy.Signature):
-    """Write one more text of the kind, in the manner of the examples: take what is good in them, and say something new."""
+    """Write one more text of the kind, in the manner of those before: take what is good in them, and say something new."""
 
     kind: str = In()
-    examples: list[str] = In()
     text: str = Out()
 
 
@@ -203,24 +202,33 @@ class MakeCase(dspy.Signature):
 
 
 class ToolQuery(dspy.Signature):
-    """Write what a user may ask next that cannot be answered well without so many calls of the tools."""
+    """Think of an everyday situation of the topic, and write the question that a user asks next in it.
 
-    tools: str = In(desc="their JSON schemas")
-    n_calls: int = In(desc="0: the tools are there, and not needed")
-    manner: str = In(desc="how the calls go together")
+    Whoever answers knows nothing about the situation: the question itself names every figure and every fact that the
+    answer is worked out from. It mentions neither tools nor how the answer is found.
+    """
+
+    tools: str = In(desc="what can be used to answer; may be empty")
+    n_calls: int = In(desc="how many calls of tools the answer takes")
+    manner: str = In(desc="what kind of question it is")
     topic: str = In(desc="what it is about; may be empty")
     conversation: str = In(desc="what was said before; may be empty")
-    query: str = Out()
+    facts: str = Out(desc="the figures and names of the situation that the answer is worked out from; may be empty")
+    query: str = Out(desc="what the user says, with all of these facts in it")
 
 
 class CallTools(dspy.Signature):
-    """Say what to do next, and which tools to call; call none where the answer is known."""
+    """Say what to do next, and which tools to call.
+
+    A call's arguments are made of what the query and the results so far say, and of nothing else. Give no calls where
+    the results answer the query already, or where it can be answered without a tool.
+    """
 
     query: str = In()
     tools: str = In(desc="their JSON schemas")
-    history: str = In(desc="calls so far with their results")
-    thought: str = Out()
-    calls: list[ToolCall] = Out()
+    history: str = In(desc="what was said before, and calls so far with their results; may be empty")
+    thought: str = Out(desc="one short sentence")
+    calls: list[ToolCall] = Out(desc="those to make now, [] for none")
 
 
 class Abstract(dspy.Signature):

@@ -12,12 +12,12 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from recipe_world import WORDS, World, handed_over, stopped
+from recipe_world import WORDS, World, handed_over, sample_rows, stopped
 
 from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig
 from stillroom.programs.methods._elites import Archive, Child, Placed, binned, bleu, grown, targets
-from stillroom.programs.methods.archive import archive
+from stillroom.programs.methods.archive import archive, begun
 from stillroom.programs.published import preset, run_preset
 
 
@@ -103,13 +103,22 @@ def attacks(**said: Any) -> World:
     )  # fmt: skip
 
 
+STORIES = [row["text"] for row in sample_rows("stories.jsonl")]
+KIND = preset("qdaif").params["kind"]
+
+
+def parents_of(prompt: str) -> list[str]:
+    """The worked examples of a prompt to cross."""
+    return [each.strip() for each in prompt.split(KIND)[1:-1]]
+
+
 SMALL = {"features": {"genre": {"labels": ["dark", "light"]}, "ending": {"question": "Happy?", "edges": [0.5]}}}
 
 
 @pytest.mark.acceptance("2.18 D3")
 def test_an_identical_child_is_refused_before_it_is_measured(tmp_path):
     """A child that is an example, or the mutation that changes nothing, is stopped by its BLEU; nobody is asked of it."""
-    copies = stories(cross=lambda inputs: {"text": inputs["examples"][0]})
+    copies = stories(cross=lambda inputs: {"text": parents_of(copies.prompts[-1])[0]})
     made = copies.run("qdaif", tmp_path / "a", rows=2, params={"tries": 3})
     assert (len(made.rows), set(stopped(made))) == (0, {"BLEU < 0.6"})
     assert {call for call, _ in copies.asked} == {"cross"}
@@ -143,15 +152,48 @@ def test_each_cell_keeps_its_best_and_rows_tell_the_archive(tmp_path):
 
 
 def test_parents_come_from_the_archive_and_each_try_has_its_own(tmp_path):
-    """Once children were placed they are examples; a slot that is tried again is not shown the same."""
+    """The first children have seeds alone as worked examples; those that were placed are examples from then on."""
     here = stories()
-    made = here.run("qdaif", tmp_path, rows=4, params={**SMALL, "batch": 2})
+    made = here.run("qdaif", tmp_path, rows=6, params={**SMALL, "batch": 2, "init": 5})
     texts = {row.values["text"] for row in made.rows}
-    shown = [inputs["examples"] for call, inputs in here.asked if call == "cross"]
-    assert all(len(each) == 3 for each in shown)
-    assert not any(set(each) & texts for each in shown[:2])
-    assert any(set(each) & texts for each in shown[2:])
+    crossed = [at for at, (call, _) in enumerate(here.asked) if call == "cross"]
+    shown = [parents_of(here.prompts[at]) for at in crossed]
+    assert all(len(set(each)) == 3 for each in shown)
+    assert all(set(each) <= set(STORIES) for each in shown[:5])
+    assert any(set(each) & texts for each in shown[5:])
+    assert all(set(each) <= {*STORIES, *texts} for each in shown)
     assert len({tuple(each) for each in shown}) > len(shown) / 2
+
+
+def test_children_begun_are_counted_by_slots_and_tries(tmp_path):
+    made = stories().run("qdaif", tmp_path, rows=3, params={**SMALL, "batch": 1, "init": 0})
+    tries = [int(row.place.rsplit("/", 1)[1]) for row in made.rows]
+    assert begun(3, 2, made.rows) == 3 + 2 + sum(tries)
+    assert begun(0, 0, []) == 0
+
+
+def test_neighbours_are_likelier_and_nobody_is_drawn_twice():
+    """As the published code weighs them: 1 / (1 + distance ** 3), without putting back."""
+    here = Archive((1, 4), {(0, at): Child((0, at), 0.5, at) for at in range(4)})
+    first = Counter(here.near((0, 0), 1, random.Random(seed))[0].value for seed in range(4000))
+    weights = [1 / (1 + at**3) for at in range(4)]
+    assert all(abs(first[at] / 4000 - weight / sum(weights)) < 0.03 for at, weight in enumerate(weights))
+    assert sorted(each.value for each in here.near((0, 0), 9, random.Random(0))) == [0, 1, 2, 3]
+
+
+def test_a_child_that_was_cut_off_is_kept_up_to_its_last_whole_sentence():
+    from dspy.lm15 import Message, Response, Usage
+
+    from stillroom.programs.flow.asking import _read, _trimmed
+
+    plan = stories().job("qdaif").plan("cross")
+    for text, kept in [
+        ('He rowed. "Who is there?" She', 'He rowed. "Who is there?"'),
+        ("The light went out at 9.30 and the", None),
+    ]:
+        reply = _read(plan, Response(None, "m", Message.assistant(text), "length", Usage(1, 1, 2)))
+        trimmed = _trimmed(plan, reply, text, "sentence")
+        assert (trimmed.outputs, trimmed.finish) == (({"text": kept}, "stop") if kept else (reply.outputs, "length"))
 
 
 def test_a_run_that_was_cut_goes_on_to_the_same_archive(tmp_path):
@@ -163,19 +205,17 @@ def test_a_run_that_was_cut_goes_on_to_the_same_archive(tmp_path):
             text["n"] += 1
             if text["n"] == fail_at:
                 raise KeyboardInterrupt
-            said = str(request.messages[-1].text)
+            said = "".join(str(each.text) for each in request.messages)
             mark = sum(at * ord(each) for at, each in enumerate(said))
-            if "examples:" in said:
-                return json.dumps(
-                    {"text": " ".join(WORDS[(mark * step + step) % 16] for step in (1, 3, 5, 7, 11)) + f" {mark % 97}"}
-                )
+            if said.endswith(KIND):
+                return " ".join(WORDS[(mark * step + step) % 16] for step in (1, 3, 5, 7, 11)) + f" {mark % 97}"
             if "labels:" in said:
                 return json.dumps({"label": ["dark", "light"][mark % 2]})
             return json.dumps({"verdict": "yes" if mark % 3 else "no"})
 
         return ScriptedEngine(answer)
 
-    settings: Any = {"samples": True, "rows": 5, "params": {**SMALL, "batch": 2, "tries": 6}}
+    settings: Any = {"samples": True, "rows": 5, "params": {**SMALL, "batch": 2, "tries": 6, "init": 3}}
     whole = run_preset("qdaif", tmp_path / "whole", lm=engine(0), **settings)
     asked, text["n"] = text["n"], 0
     with pytest.raises(KeyboardInterrupt):

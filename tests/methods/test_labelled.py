@@ -130,7 +130,7 @@ def test_labels_and_styles_are_drawn_before_the_text_and_demos_are_of_the_label(
         shown = {label for text, label in texts.items() if text in prompt}
         assert shown == {inputs["label"]}
         assert inputs["definition"]
-        assert {"length", "tone", "noise"} == {part.split(":")[0] for part in inputs["attributes"].split(", ")}
+        assert {"length", "tone", "spelling"} == {part.split(":")[0] for part in inputs["attributes"].split(", ")}
 
 
 def test_quotas_must_name_labels_and_add_up():

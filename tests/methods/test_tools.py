@@ -7,17 +7,27 @@ import re
 from collections import Counter
 
 import pytest
+from jsonschema import Draft202012Validator
 from recipe_world import World, handed_over, sample_rows, stopped, values
 from sandbox_world import SANDBOXED
 
+from stillroom.engines.local._grammar import grammar_of
 from stillroom.errors import BadConfig
-from stillroom.evals.verifiers import evaluate, parse_number
+from stillroom.evals.verifiers import evaluate, parse_number, tool_calls
+from stillroom.programs.flow import Ask
 from stillroom.programs.methods._tools_box import Search, Toolbox, calculator, mined, python
 from stillroom.programs.methods._tools_chain import fill
+from stillroom.programs.methods._tools_kinds import KINDS
+from stillroom.programs.methods._tools_shown import CALLS, queries
 from stillroom.programs.published.shares import spread
+from stillroom.signatures import Shape
 from stillroom.values import digest
 
 CALC = {"tools": ["calculator"], "kinds": {"single": 1.0}}
+
+
+def _parts(job):
+    return job.method.flow(job).parts
 
 
 def call(name: str, **arguments: object) -> dict[str, str]:
@@ -29,7 +39,7 @@ def world(calls, answer=None) -> World:
     count = iter(range(10**6))
 
     def query(inputs):
-        return {"query": f"Query {next(count)} about {inputs['manner']}?"}
+        return {"facts": "", "query": f"Query {next(count)} about {inputs['manner']}?"}
 
     def ask(inputs):
         found = re.search(r"Query (\d+) about (.*)\?", inputs["query"])
@@ -89,7 +99,7 @@ def test_every_result_was_made_by_its_call(tmp_path):
             ][done]
         if "after the other" in manner:
             return [[call("search", query="paint tin")], [call("calculator", expression="27 / 2.5")], []][done]
-        return [] if "none" in manner or done else [call("search", query="choir members")]
+        return [] if "advice" in manner or done else [call("search", query="choir members")]
 
     emitted = world(calls).run("llama3-tools", tmp_path, rows=20)
     assert len(emitted.rows) == 20
@@ -215,10 +225,73 @@ def test_queries_that_need_no_tool_are_kept_only_without_a_call(tmp_path):
     keen = world(once).run("llama3-tools", tmp_path / "keen", rows=4, params=half)
     assert values(keen.rows, "kind") == ["single"] * 2
     assert stopped(keen)["calls as the kind asks"]
-    calm = world(lambda number, manner, history: [] if "none" in manner else once(number, manner, history))
+    calm = world(lambda number, manner, history: [] if "advice" in manner else once(number, manner, history))
     found = calm.run("llama3-tools", tmp_path / "calm", rows=4, params=half)
     assert Counter(values(found.rows, "kind")) == {"single": 2, "unused": 2}
     assert all(len(row.values["messages"]) == 2 for row in found.rows if row.values["kind"] == "unused")
+
+
+def test_a_call_that_was_made_is_not_made_again_and_ends_the_round(tmp_path):
+    def again(number, manner, history):
+        return [
+            call("calculator", expression=f"{number} * 3"),
+            {"name": "calculator", "arguments": {"expression": f"{number} * 3"}},
+        ]
+
+    emitted = world(again).run("llama3-tools", tmp_path, rows=2, params=CALC)
+    assert len(emitted.rows) == 2
+    for row in emitted.rows:
+        assert [one["place"] for one in row.values["ran"]] == ["1.1.1"]
+        assert [one["role"] for one in row.values["messages"]] == ["user", "assistant", "tool", "assistant"]
+
+
+def test_calls_are_constrained_to_the_tools_there_are_and_read_as_they_come():
+    steps = {part.name: part for part in _parts(World({}).job("llama3-tools", params=CALC)) if isinstance(part, Ask)}
+    plan = steps["call 1.1"].plan
+    asked = plan.shape.output_schema()["properties"]["calls"]
+    good, wrong = {"name": "calculator", "arguments": {"expression": "1"}}, {"name": "abacus", "arguments": "1"}
+    fits = Draft202012Validator(asked).is_valid
+    assert fits([good, good])
+    assert fits([])
+    for bad in (wrong, {**good, "arguments": {"text": "1"}}, {**good, "arguments": '{"expression": "1"}'}):
+        assert not fits([bad])
+    assert grammar_of(plan.shape.output_schema())
+    calls = plan.shape.outputs[-1]
+    assert calls.problem([good, wrong]) is None  # the gate tells what is wrong with it
+    assert Shape.from_json(plan.shape.as_json()) == plan.shape
+
+
+def test_arguments_with_a_default_are_asked_for_and_not_needed():
+    box = Toolbox([mined('def twice(n: int, plus: int = 0) -> int:\n    """Double."""\n    return 2 * n + plus\n')])
+    (one,) = box.calls["items"]["anyOf"]
+    assert one["properties"]["arguments"]["required"] == ["n", "plus"]
+    assert box.about == "twice(n: integer, plus: integer): Double."
+
+
+def test_queries_are_shown_examples_of_their_kind_and_calls_that_fit(tmp_path):
+    for kind in KINDS:
+        assert {each.inputs["manner"] for each in queries(kind)} == {KINDS[kind][1]}
+        assert {bool(each.inputs["tools"]) for each in queries(kind)} == {kind != "unused"}
+    for demo in CALLS:
+        tools = json.loads(demo.inputs["tools"])
+        if demo.outputs["calls"]:
+            assert tool_calls("calls", tools)({}, demo.outputs).passed
+    half = {"kinds": {"single": 0.5, "unused": 0.5}, "tools": ["calculator"]}
+    here = world(once)
+    here.run("llama3-tools", tmp_path, rows=2, params=half)
+    shown = {inputs["n_calls"]: inputs["tools"] for name, inputs in here.asked if name == "query"}
+    assert shown[0] == ""
+    assert shown[1].startswith("calculator(expression: string): ")
+
+
+def test_a_second_turn_sees_the_first(tmp_path):
+    here = world(lambda number, manner, history: [call("calculator", expression="2 + 3")] if number % 2 == 0 else [])
+    emitted = here.run("llama3-tools", tmp_path, rows=1, params={"kinds": {"turns": 1.0}, "tools": ["calculator"]})
+    assert len(emitted.rows) == 1
+    histories = [inputs["history"] for name, inputs in here.asked if name == "call"]
+    assert histories[0] == ""
+    assert histories[-1].startswith("User: Query 0")
+    assert [name for name, _ in here.asked].count("query") == 2
 
 
 def test_an_answer_that_does_not_name_the_result_is_refused(tmp_path):
@@ -325,7 +398,7 @@ def test_a_preset_gives_rows_and_records_of_every_schema(name, tmp_path):
                 call("boxes_needed", items=int(value or 1), per_box=1) if zero_shot else single(number, value or "1")
             )
             return [[single(number)], [follow], []][done]
-        return [] if "none" in manner or done else [single(number)]
+        return [] if "advice" in manner or done else [single(number)]
 
     answers = {row["question"]: row["answer"] for row in sample_rows("solved.jsonl")}
     here = world(calls)
