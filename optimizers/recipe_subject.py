@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,12 +20,12 @@ from stillroom.engines import Engine, Session
 from stillroom.errors import BadConfig, EngineError, StillroomError, near
 from stillroom.programs import Cost, Outcome, Plan
 from stillroom.programs.evaluate import remembered
-from stillroom.programs.flow import Ask, At, Do, Flow, State, Wanted, run_flow
+from stillroom.programs.flow import INPUTS, Ask, At, Do, Flow, State, Wanted, run_flow
 from stillroom.programs.flow.aside import aside
 from stillroom.programs.flow.steps import Part as FlowPart
 from stillroom.programs.forecast.some import Few
 from stillroom.programs.plan import Demo, separable
-from stillroom.programs.published import Job
+from stillroom.programs.published import Job, Once
 from stillroom.programs.published.asked import asked_calls
 from stillroom.rows import EmittedRow
 from stillroom.signatures import FORMATS, Example, inputs_text
@@ -93,7 +92,8 @@ class RecipeSubject:
             BadConfig: If there are too few.
         """
         source = self.job.method.flow(self.job).source
-        found = {digest(dict(each.fields)): each for each in Few.of(source, self.job.rows).rows if not each.fault}
+        drawn = Few.of(source, self.job.rows).rows
+        found = {digest(dict(each.fields)): _alone(each) for each in drawn if not each.fault}
         if len(found) < LEAST:
             raise BadConfig(
                 f"a search needs at least {LEAST} different wanted rows of {self.job.preset.name}, got {len(found)}",
@@ -216,7 +216,7 @@ class RecipeSubject:
         """Run the flow on these rows; an outcome for each that was committed, the failure for the others."""
         if not examples:
             return []
-        flow = self._flow(plan, examples)
+        flow = self.flow(plan, examples)
         failure: BaseException = EngineError("the row was not run")
         with aside(flow, self.session, self.others) as session:
             try:
@@ -227,13 +227,12 @@ class RecipeSubject:
             came: defaultdict[str, list[EmittedRow]] = defaultdict(list)
             for row in session.store.rows(flow.key):
                 came[row.place.rpartition("/")[0]].append(row)
-        places = [_place(self.wanted[each.id]) for each in examples]
         return [
             _outcome(each.id, came[place]) if came[place] else _unrun(each.id, failure)
-            for each, place in zip(examples, places, strict=True)
+            for place, each in ((f"{INPUTS}/{slot}", each) for slot, each in enumerate(examples))
         ]
 
-    def _flow(self, plan: Plan, examples: Sequence[Example]) -> Flow:
+    def flow(self, plan: Plan, examples: Sequence[Example]) -> Flow:
         """The recipe's flow with `plan` in place of the call, over these rows alone, each begun once."""
         job = self.job
         if plan.digest != self.declared.digest:
@@ -249,7 +248,7 @@ class RecipeSubject:
         kept = [part.adds[0] for part in parts if isinstance(part, Do) and part.name.startswith(KEPT)]
         return replace(
             flow,
-            source=_These([self.wanted[each.id] for each in examples]),
+            source=Once(lambda: (self.wanted[each.id] for each in examples), None),
             parts=tuple(parts),
             emits=(*flow.emits, *kept) if flow.emits else (),
             text=flow.text or flow.emits,
@@ -258,34 +257,16 @@ class RecipeSubject:
         )
 
 
-@dataclass(frozen=True)
-class _These:
-    """A source of these wanted rows, whatever becomes of them."""
-
-    rows: Sequence[Wanted]
-    together: int = 1
-
-    @property
-    def quotas(self) -> Mapping[str, int]:
-        """No cell is ever full: one row may become many."""
-        return {each.cell: sys.maxsize // 4 for each in self.rows}
-
-    def wanted(self, cell: str) -> Iterator[Wanted]:
-        """Those of a cell."""
-        return (each for each in self.rows if each.cell == cell)
-
-    def learn(self, rows: Sequence[EmittedRow]) -> None:
-        """Nothing to learn."""
+def _alone(wanted: Wanted) -> Wanted:
+    """A wanted row as what is asked about it is a function of, whichever rows are begun beside it."""
+    key = wanted.place if wanted.key is None else wanted.key
+    return Wanted(INPUTS, wanted.slot, wanted.fields, wanted.target, wanted.asked, wanted.parents, key)
 
 
 def _told(wanted: Wanted) -> dict[str, Any]:
     """What a wanted row starts from; its place where that has no words to compare rows by."""
     fields = dict(wanted.fields)
     return fields if re.search(r"\w\w", inputs_text(fields)) else {**fields, "row": f"row {wanted.slot:03d}"}
-
-
-def _place(wanted: Wanted) -> str:
-    return f"{wanted.cell}/{wanted.slot}"
 
 
 def _same(one: Plan, other: Plan) -> bool:

@@ -135,14 +135,15 @@ def flow(job: Job[Params]) -> Flow:
     def draw(cell: str, slot: int) -> Wanted:
         target = recipe.draw(task, cell, slot, job.seed)
         style = ", ".join(f"{name}: {value}" for name, value in target.style.items())
-        fields = {"label": cell, "definition": meaning(task, cell), "attributes": style}
+        told = {"label": cell, "definition": meaning(task, cell), "attributes": style}
+        fields = {**told, "group": slot // recipe.together}  # rows of a group are shown the same demos
         return Wanted(
             cell, slot, fields, target.outputs, {"outputs": dict(target.outputs), "style": dict(target.style)}
         )
 
     def vary(wanted: Wanted, state: State) -> Plan:
         # another try sees other demos
-        return shown(wanted.cell, wanted.slot // recipe.together + 1000 * wanted.attempt)
+        return shown(state["label"], state["group"] + 1000 * wanted.attempt)
 
     return job.flow(
         Quotas(recipe.quotas(task), draw, recipe.together),

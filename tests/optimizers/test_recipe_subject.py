@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import pytest
 from proposing_world import BETTER, PRESET, Scripted
 from recipe_world import stopped
 
-from stillroom.engines import open_session
+from stillroom.engines import ScriptedEngine, open_session
 from stillroom.errors import BadConfig, BudgetExceeded, EngineError
 from stillroom.ledger import Budget
 from stillroom.optimizers.recipe_program import compile_call
 from stillroom.optimizers.recipe_subject import RecipeSubject
 from stillroom.optimizers.settings import Settings
+from stillroom.programs.forecast.standing import quotas_of
 from stillroom.programs.published import prepare, run_preset
 
 QUICK = Settings(trials=6, proposals=3, seed=1, formats=("json",))
@@ -155,3 +157,34 @@ def test_a_call_that_the_recipe_does_not_ask_is_refused(tmp_path: Path):
     with pytest.raises(BadConfig, match="at least 8 different wanted rows"):
         compile_call(PRESET, lm=script.engine(), samples=True, rows=3, run=tmp_path / "c", settings=QUICK)
     assert not script.asked
+
+
+def test_a_row_is_asked_alike_whichever_rows_are_run_beside_it(tmp_path: Path):
+    """Its seeds and the demos it is shown are its own, so that an outcome on record is that of the row."""
+    asked: list[list[str]] = []
+
+    def written(request) -> str:
+        asked[-1].append(repr(request))
+        return json.dumps({"text": f"{len(asked[-1])} words of no meaning at all"})
+
+    engine = ScriptedEngine(written)
+    for number, beside in enumerate(([], [1, 2])):
+        asked.append([])
+        job = prepare("labelled", {"teacher": engine}, samples=True, rows=40, params={"check": "none"})
+        with open_session(engine, tmp_path / str(number), "compile", {}) as session:
+            here = RecipeSubject(job, "write", session, QUICK)
+            candidate = here.build({"": here.default(here.parts[0])})
+            here.run(candidate, [here.search[at] for at in (*beside, 0)])
+    assert len(asked[0]) == 1
+    assert asked[0][0] in asked[1]
+
+
+def test_the_rows_that_are_run_end(tmp_path: Path):
+    """As many are begun as there are, and a forecast can count them."""
+    here, opened = subject(tmp_path, Scripted())
+    try:
+        flow = here.flow(here.declared, here.search[:5])
+        assert quotas_of(flow) == {"rows": 5}
+        assert len(here.run(here.build({"": here.default(here.parts[0])}), here.search[:5])) == 5
+    finally:
+        opened.__exit__(None, None, None)
