@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stillroom.engines import PriceTable
     from stillroom.ledger import Budget
     from stillroom.programs import Plan
+    from stillroom.programs.answering import Answering
 
     from .progress import Bars
     from .watched import Watched
@@ -33,28 +34,30 @@ class Work:
     """What is to be answered, by what.
 
     Attributes:
-        plan: The program.
-        home: The folder it lies in.
-        rows: The input file.
+        what: The program and the input file.
+        home: The folder that the program lies in.
         run: The run folder of the answers.
         lm: The model that answers.
         lm_licence: The licence of its weights, where the user declares it.
         on: The Ray cluster whose machines are asked, or `None` for this process.
         prices: What models cost, before all other tables.
         budget: Limits of the answering.
-        columns: The column of each input whose column is called otherwise.
     """
 
-    plan: Plan
+    what: Answering
     home: Path
-    rows: Path
     run: Path
     lm: str
     lm_licence: str | None
     on: str | None
     prices: PriceTable | None
     budget: Budget
-    columns: dict[str, str]
+
+    @property
+    def plan(self) -> Plan:
+        """The program."""
+        assert not isinstance(self.what.program, type)  # it was saved
+        return self.what.program
 
     @contextmanager
     def opened(self, screen: Screen, *, reach: bool = True) -> Iterator[tuple[Watched, Bars]]:
@@ -79,12 +82,9 @@ def answer(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
     with work.opened(screen) as (engine, bars):
         remember(work.run, Namespace(**{**vars(args), "compiled": work.home}))
         answered = answer_rows(
-            work.plan,
-            work.rows,
+            work.what,
             lm=engine,
             run=work.run,
-            columns=work.columns,
-            licence=args.licence or "",
             budget=work.budget,
             reuse=args.reuse or (),
             retry=again,
@@ -93,7 +93,7 @@ def answer(args: Namespace, screen: Screen, *, again: bool = False) -> Ending:
         bars.done()
     value = facts_of(answered, work.run, "answer")
     screen.say(
-        f"{work.rows.name}: {len(answered.rows)} rows answered, {sum(answered.shortfall.values())} without an answer",
+        f"{args.rows.name}: {len(answered.rows)} rows answered, {sum(answered.shortfall.values())} without an answer",
         *lines_of(answered, value["spent"]),
         f"  rows: {value['rows']}",
     )
@@ -107,6 +107,7 @@ def read_work(args: Namespace) -> Work:
         BadConfig: If there is none, or an option cannot work.
     """
     from stillroom.programs import Plan
+    from stillroom.programs.answering import Answering
 
     given: Path = args.program
     file_lm, lm_licence, prices, budget = None, args.lm_licence, None, budget_of(vars(args))
@@ -124,16 +125,14 @@ def read_work(args: Namespace) -> Work:
         raise BadConfig(f"rows must be a .jsonl, .csv or .parquet file, got {str(args.rows)!r}")
     plan = Plan.load(path)
     return Work(
-        plan,
+        Answering(plan, args.rows, columns=_columns(args, plan), licence=args.licence or ""),
         path.parent,
-        args.rows,
         args.run or path.parent / "answers",
         lm_of_plan(plan, args.lm, file_lm),
         lm_licence,
         args.on,
         prices,
         budget,
-        _columns(args, plan),
     )
 
 

@@ -15,6 +15,7 @@ from .compiled import recipe_is_meant
 from .desk import Desk, allowed, for_gates, lm_of_run, need, open_desk, program_of
 from .job import DEFAULT_LM, read_job
 from .order import read_order
+from .recipe_call import foresee_recipe
 from .show import Ending, Screen, table
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ UNKNOWN = "?"
 def compile(args: Namespace, screen: Screen) -> Ending:
     """Say what a search can take."""
     if recipe_is_meant(args):
-        raise BadConfig(
-            "a forecast of a search takes a task file, got a recipe",
-            mend="Give a budget, such as --calls 2000: it is never passed.",
-        )
+        name, run, made = foresee_recipe(args, screen)
+        return _told(name, run, [made], screen)
     job = read_job(args)
     with open_desk(job, screen, job.lm or job.file_lm or DEFAULT_LM, reach=False) as desk:
         return _told(job.task.name, job.run, [_compile(desk)], screen)
@@ -60,26 +59,18 @@ def answer(args: Namespace, screen: Screen) -> Ending:
     work, probe = read_work(args), args.probe or 0
     with work.opened(screen, reach=probe > 0) as (engine, bars):
         made = foresee_answers(
-            work.plan,
-            work.rows,
-            lm=engine,
-            run=work.run,
-            columns=work.columns,
-            licence=args.licence or "",
-            budget=work.budget,
-            reuse=args.reuse or (),
-            probe=probe,
+            work.what, lm=engine, run=work.run, budget=work.budget, reuse=args.reuse or (), probe=probe
         )
         bars.done()
-        return _told(work.rows.name, work.run, [made], screen)
+        return _told(args.rows.name, work.run, [made], screen)
 
 
 def recipes_run(args: Namespace, screen: Screen) -> Ending:
     """Say what a recipe will take and give."""
     _enough(args.probe)
     order, probe = read_order(args), args.probe or 0
-    with order.opened(screen, reach=probe > 0) as (models, bars):
-        made = order.foreseen(models, probe)
+    with order.opened(screen, reach=probe > 0) as (what, bars):
+        made = order.foreseen(what, probe)
         bars.done()
         return _told(order.preset.name, order.run, [made], screen)
 

@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,25 +23,18 @@ if TYPE_CHECKING:
     from stillroom.programs import Emitted, Plan
     from stillroom.programs.forecast import Forecast
     from stillroom.programs.published import Method, Preset
+    from stillroom.programs.published import Order as Recipe
 
 __all__ = ["Order", "allowed", "pairs", "read_order"]
 
 
 @dataclass(frozen=True)
 class Order:
-    """A recipe with the user's models, sources and settings.
+    """A recipe as it is ordered, and where and on what terms it is run.
 
     Attributes:
-        preset: Which recipe.
+        what: The recipe with the user's models, by name, sources and settings.
         run: The run folder.
-        lm: The teacher; None where no model is asked.
-        roles: Other models by role.
-        given: Files by name of the source.
-        samples: Whether rows of our own stand in for those not given.
-        rows: Accepted rows wanted; None for as many as the recipe says.
-        params: That differ from the recipe's.
-        plans: Compiled plans by call.
-        seed: Of everything drawn.
         budget: Of the run.
         reuse: Runs whose finished calls may be taken over.
         licence: Of the sources.
@@ -49,65 +42,63 @@ class Order:
         on: The Ray cluster whose machines are asked, or None.
     """
 
-    preset: Preset
+    what: Recipe
     run: Path
-    lm: str | None
     budget: Budget
-    roles: Mapping[str, str] = field(default_factory=dict)
-    given: Mapping[str, Path] = field(default_factory=dict)
-    samples: bool = False
-    rows: int | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    plans: Mapping[str, Plan] = field(default_factory=dict)
-    seed: int = 0
     reuse: tuple[Path, ...] = ()
     licence: str = ""
     lm_licence: str | None = None
     on: str | None = None
 
+    @property
+    def preset(self) -> Preset:
+        """Which recipe."""
+        return self.what.preset
+
     @contextmanager
-    def opened(self, screen: Screen, *, reach: bool = True) -> Iterator[tuple[dict[str, Engine], Bars]]:
-        """Open its models, by role; each is seen to be reachable, unless nothing will be asked."""
+    def opened(self, screen: Screen, *, reach: bool = True) -> Iterator[tuple[Recipe, Bars]]:
+        """The recipe with its models open; each is seen to be reachable, unless nothing will be asked."""
+        lm, roles = self.what.lm, self.what.roles
         with ExitStack() as stack:
-            if self.lm is None:
-                yield {}, stack.enter_context(Bars(screen))
+            if lm is None:
+                yield self.what, stack.enter_context(Bars(screen))
                 return
             watched = {"run": self.run, "on": self.on, "reach": reach}
             teacher, bars = stack.enter_context(
-                open_watched(self.lm, screen, licence=self.lm_licence, **watched)  # type: ignore[arg-type]
+                open_watched(lm, screen, licence=self.lm_licence, **watched)  # type: ignore[arg-type]
             )
-            by_name: dict[str, Engine] = {self.lm: teacher}
-            for name in self.roles.values():
+            by_name: dict[Any, Engine] = {lm: teacher}
+            for name in roles.values():
                 if name not in by_name:
-                    engine, _ = stack.enter_context(open_watched(name, screen, **watched))  # type: ignore[arg-type]
-                    by_name[name] = engine
-            yield {"teacher": teacher, **{role: by_name[name] for role, name in self.roles.items()}}, bars
+                    by_name[name], _ = stack.enter_context(open_watched(name, screen, **watched))  # type: ignore[arg-type]
+            yield replace(self.what, lm=teacher, roles={role: by_name[name] for role, name in roles.items()}), bars
 
-    def made(self, models: Mapping[str, Engine], bars: Bars, *, again: bool) -> Emitted:
-        """Run it."""
+    def made(self, what: Recipe, bars: Bars, *, again: bool) -> Emitted:
+        """Run `what` was opened."""
         from stillroom.programs.published import run_preset
 
         with self._hinted():
             return run_preset(
-                self.preset,
+                what,
                 self.run,
-                **self._settings(models),
+                budget=self.budget,
                 licence=self.licence,
+                reuse=self.reuse,
                 retry=again,
                 on_progress=lambda done, of: bars.report(self.preset.name, done, of),
             )
 
-    def foreseen(self, models: Mapping[str, Engine], probe: int) -> Forecast:
-        """Forecast it; `probe` rows are run for real, if any."""
+    def foreseen(self, what: Recipe, probe: int) -> Forecast:
+        """Forecast `what` was opened; `probe` rows are run for real, if any."""
         from stillroom.programs.published import foresee_preset
 
         with self._hinted():
-            return foresee_preset(self.preset, self.run, **self._settings(models), probe=probe)
+            return foresee_preset(what, self.run, budget=self.budget, reuse=self.reuse, probe=probe)
 
     @contextmanager
     def _hinted(self) -> Iterator[None]:
         """Say how rows are given where a method finds for itself that it has too few."""
-        left = [name for name in self.preset.sample if not self.samples and name not in self.given]
+        left = [name for name in self.preset.sample if not self.what.samples and name not in self.what.given]
         try:
             yield
         except BadConfig as error:
@@ -116,17 +107,10 @@ class Order:
             files = " or ".join(f"--source {name}=FILE" for name in left)
             raise BadConfig(str(error), mend=f"Give {files}; to try it on rows of our own, --samples.") from None
 
-    def _settings(self, models: Mapping[str, Engine]) -> dict[str, Any]:
-        names = ("given", "samples", "rows", "params", "plans", "seed", "budget", "reuse")
-        return {
-            "lm": models.get("teacher"),
-            "roles": {role: engine for role, engine in models.items() if role != "teacher"},
-            **{name: getattr(self, name) for name in names},
-        }
-
 
 def read_order(args: Namespace) -> Order:
     """Check what is ordered. Raises `BadInput` for what cannot work: nothing is opened by then."""
+    from stillroom.programs.published import Order as Recipe
     from stillroom.programs.published import preset
 
     found = preset(args.recipe)
@@ -140,11 +124,9 @@ def read_order(args: Namespace) -> Order:
     _check_roles(roles, found, method)
     plans = _plans(args, found, method)
     given = _sources(args, found, method)
-    return Order(
-        preset=found,
-        run=args.run or Path("runs") / found.name,
+    what = Recipe(
+        found,
         lm=(args.lm or DEFAULT_LM) if method.calls else None,
-        budget=budget_of(vars(args)),
         roles=roles,
         given=given,
         samples=args.samples,
@@ -152,6 +134,11 @@ def read_order(args: Namespace) -> Order:
         params=params,
         plans=plans,
         seed=args.seed or 0,
+    )
+    return Order(
+        what,
+        run=args.run or Path("runs") / found.name,
+        budget=budget_of(vars(args)),
         reuse=tuple(args.reuse or ()),
         licence=args.licence or "",
         lm_licence=args.lm_licence,

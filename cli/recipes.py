@@ -15,6 +15,7 @@ from .show import Ending, Screen
 
 if TYPE_CHECKING:
     from stillroom.programs.forecast import Forecast
+    from stillroom.programs.published import Order
 
 __all__ = ["recipes_list", "recipes_run", "recipes_show"]
 
@@ -152,11 +153,11 @@ def recipes_run(args: Namespace, screen: Screen, *, again: bool = False) -> Endi
     """Make the rows of a recipe; exit code 6 if fewer were accepted than wanted."""
     begins(args)
     order = read_order(args)
-    with order.opened(screen) as (models, bars):
+    with order.opened(screen) as (what, bars):
         remember(order.run, args)
-        emitted = order.made(models, bars, again=again or bool(args.retry))
+        emitted = order.made(what, bars, again=again or bool(args.retry))
         bars.done()
-    wanted = order.preset.rows if order.rows is None else order.rows
+    wanted = order.preset.rows if what.rows is None else what.rows
     value = {
         "recipe": order.preset.name,
         "wanted": wanted,
@@ -175,11 +176,11 @@ def recipes_run(args: Namespace, screen: Screen, *, again: bool = False) -> Endi
         screen.note(
             f"the forecast was {abs(emitted.cost.off or 0):.0%} off for the funnel that came: it or the bill is wrong"
         )
-    if samples := _sampled(order):
+    if samples := _sampled(what):
         screen.note(f"rows of our own stood in for {', '.join(samples)}: give your own for rows of use")
     short = bool(emitted.shortfall) or len(emitted.rows) < wanted
     return Ending(value, SHORT if short else 0)
 
 
-def _sampled(order: Any) -> list[str]:
-    return [name for name in order.preset.sample if order.samples and name not in order.given]
+def _sampled(what: Order) -> list[str]:
+    return [name for name in what.preset.sample if what.samples and name not in what.given]

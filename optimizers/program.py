@@ -204,37 +204,19 @@ class Program:
         self,
         rows: Any,
         *,
-        gates: Sequence[Gate] | None = None,
         run: Path | str | None = None,
-        columns: Mapping[str, str] | None = None,
-        licence: str = "",
-        budget: Budget | None = None,
-        reuse: Sequence[Path | str] = (),
-        retry: bool = False,
-        on_progress: Callable[[int, int], None] | None = None,
+        **settings: Any,
     ) -> Emitted:
         """Answer every row of the user's own input, in a run folder of its own; `stillroom.answer` says how.
 
         Args:
             run: The folder, for one input; `answers` in the program's run by default.
-            rows, gates, columns, licence, budget, reuse, retry, on_progress: As `stillroom.answer` takes them.
+            rows, settings: As `stillroom.answer` takes them.
 
         Raises:
             BadInput, BudgetExceeded, EngineError, FingerprintChanged: As `stillroom.answer` does.
         """
-        return answer(
-            self.plan,
-            rows,
-            lm=self.engine,
-            run=self.run / "answers" if run is None else run,
-            gates=gates,
-            columns=columns,
-            licence=licence,
-            budget=budget,
-            reuse=reuse,
-            retry=retry,
-            on_progress=on_progress,
-        )
+        return answer(self.plan, rows, lm=self.engine, run=self.run / "answers" if run is None else run, **settings)
 
 
 def compile_task(

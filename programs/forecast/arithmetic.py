@@ -12,7 +12,7 @@ from .bounds import UNSEEN, Asking, askings
 from .standing import Standing, begun_at_most, limits_of, quotas_of
 from .value import Estimate, Forecast, Limit, Model
 
-__all__ = ["BASIS", "bounds_forecast", "with_limits"]
+__all__ = ["BASIS", "bounds_forecast", "plus", "with_limits"]
 
 BASIS = "arithmetic alone, nothing was run"
 

@@ -6,6 +6,7 @@ from .growing import Growing
 from .job import TEACHER, Job
 from .method import Call, Emit, Given, Method
 from .once import Once, made_from
+from .order import Order
 from .preset import Preset, read_preset
 from .rounds import Rounds
 from .rule import Rule
@@ -22,6 +23,7 @@ __all__ = [
     "Job",
     "Method",
     "Once",
+    "Order",
     "Preset",
     "Rounds",
     "Rule",

@@ -128,6 +128,21 @@ def test_a_dry_run_spends_nothing_and_a_probe_is_kept(cli, script):
     assert probed["calls"]["low"] <= spent <= probed["calls"]["high"]
 
 
+def test_a_dry_run_of_compiling_a_call_says_its_bounds(cli, script):
+    """Nothing is asked and no folder is made; a budget is the upper bound where there is no other."""
+    words = ("compile", "--recipe", NAME, "--call", "propose", "--lm", "x", "--samples", "--rows", "40", "--dry-run")
+    told = cli(*words, "--calls", "300", "--json")
+    assert told.code == 0, told.err
+    (found,) = told.json["forecasts"]
+    assert (told.json["command"], found["phase"], found["calls"]["low"], found["calls"]["high"]) == (
+        "compile", "compile", 16, 300
+    )  # fmt: skip
+    assert "forecast of compile from arithmetic alone" in cli(*words).out
+    assert not script.asked
+    assert not Path("runs").exists()
+    assert cli(*words[:-1], "--call", "porpose", "--dry-run").code == 2
+
+
 def test_what_was_lost_to_faults_is_taken_up_by_the_folder(
     cli, script: Scripted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -205,7 +220,7 @@ def test_a_call_is_compiled_and_its_plan_taken(cli, script: Scripted):
         (["task.py", "--recipe", NAME], "compile takes a task file or --recipe NAME, got both"),
         (["task.py", "--samples"], "--samples is of a recipe, got it with a task file"),
         (["task.py", "--rows", "9"], "--rows is of a recipe, got it with a task file"),
-        (["--recipe", NAME, "--dry-run"], "a forecast of a search takes a task file, got a recipe"),
+        (["--recipe", NAME, "--dry-run"], "small needs rows: seeds"),
         (["--recipe", "alphageometry"], "alphageometry asks no model"),
         (["--recipe", NAME, "--samples", "--call", "porpose"], "small does not ask 'porpose'"),
     ],

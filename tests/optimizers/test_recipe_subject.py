@@ -13,11 +13,12 @@ from recipe_world import stopped
 from stillroom.engines import ScriptedEngine, open_session
 from stillroom.errors import BadConfig, BudgetExceeded, EngineError
 from stillroom.ledger import Budget
-from stillroom.optimizers.recipe_program import compile_call
+from stillroom.optimizers.recipe_program import compile_call, foresee_call
 from stillroom.optimizers.recipe_subject import RecipeSubject
 from stillroom.optimizers.settings import Settings
 from stillroom.programs.forecast.standing import quotas_of
 from stillroom.programs.published import prepare, run_preset
+from stillroom.store import Store
 
 QUICK = Settings(trials=6, proposals=3, seed=1, formats=("json",))
 
@@ -188,3 +189,28 @@ def test_the_rows_that_are_run_end(tmp_path: Path):
         assert len(here.run(here.build({"": here.default(here.parts[0])}), here.search[:5])) == 5
     finally:
         opened.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(("recipe", "most"), [("orca", True), (PRESET, False)])
+def test_what_a_search_takes_is_within_what_is_forecast_of_it(tmp_path: Path, recipe: object, most: bool):
+    """Bounds by arithmetic, with nothing asked; what rows are split into is not known, and it says so."""
+    script = Scripted()
+    script.says = ["Tell us what you know of it"]
+    engine = (
+        script.engine()
+        if recipe is PRESET
+        else ScriptedEngine(lambda request: "Because of that, as all of us know well by now.")
+    )
+    settings = replace(QUICK, trials=4, proposals=1)
+    wish = {"lm": engine, "samples": True, "rows": 40, "settings": settings}
+    told = foresee_call(recipe, **wish, run=tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert (told.level, told.calls.high is not None) == (1.0, most)
+    assert most or "reply: no upper bound but the budget's" in told.notes[-1]
+    compile_call(recipe, **wish, run=tmp_path)
+    with Store(tmp_path) as store:
+        spent = store.spent("compile")
+    assert 0 < told.calls.low <= spent.calls <= (told.calls.high or spent.calls)
+    assert 0 < told.tokens_in.low <= spent.tokens_in
+    assert foresee_call(recipe, **wish, run=tmp_path, budget=Budget(calls=60)).calls.high == 60
+    assert foresee_call(recipe, **wish, run=tmp_path).spent.calls == spent.calls

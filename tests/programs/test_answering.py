@@ -12,6 +12,7 @@ import scripted_world as world
 import stillroom as st
 from stillroom.engines import Score, ScriptedEngine
 from stillroom.errors import BadData, BudgetExceeded, EngineRefused, FingerprintChanged
+from stillroom.programs.answering import Answering, foresee_answers
 from stillroom.programs.export import read_emitted
 from stillroom.programs.plan import Plan
 
@@ -132,3 +133,20 @@ def test_a_compiled_program_answers_in_a_folder_beside_its_own(tmp_path: Path):
     assert len(emitted.rows) == 5
     assert (tmp_path / "answers" / "rows.jsonl").is_file()
     assert emitted.rows[0].passport.plan == program.plan.digest
+
+
+def test_one_value_says_what_is_answered_to_the_run_and_to_its_forecast(tmp_path: Path):
+    """Said once, with what differs said beside it; a setting that there is none of is refused before anything is asked."""
+    engine = world.engine()
+    what = Answering(world.Topic, [{"text": row["message"]} for row in ROWS[:9]], columns={"message": "text"})
+    told = foresee_answers(what, lm=engine, run=tmp_path / "run")
+    assert (told.wanted, engine.served) == (9, 0)
+    emitted = st.answer(what, lm=engine, run=tmp_path / "run")
+    assert len(emitted.rows) == 9
+    assert told.calls.low <= engine.served <= told.calls.high
+    with pytest.raises(FingerprintChanged, match="attempts was 1, is 2"):
+        st.answer(what, lm=engine, run=tmp_path / "run", attempts=2)
+    assert len(st.answer(what, ROWS[:4], lm=engine, run=tmp_path / "other", columns=None).rows) == 4
+    with pytest.raises(TypeError, match="atempts"):
+        st.answer(world.Topic, ROWS, lm=engine, run=tmp_path / "bad", atempts=2)
+    assert not (tmp_path / "bad").exists()

@@ -1,7 +1,8 @@
-"""What methods share: the source that ends, shares in whole rows."""
+"""What methods share: the source that ends, shares in whole rows, the order that runs begin with."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import flow_world as world
@@ -9,10 +10,11 @@ import pytest
 from flow_world import Model, plan
 from hypothesis import given
 from hypothesis import strategies as some
+from proposing_world import PRESET, Scripted
 
 from stillroom.evals.gates import Schema
 from stillroom.programs.flow import Ask, Emitted
-from stillroom.programs.published import Once, made_from
+from stillroom.programs.published import Once, Order, foresee_preset, made_from, run_preset
 from stillroom.programs.published.shares import spread
 from stillroom.values import digest
 
@@ -80,3 +82,20 @@ def test_rows_are_spread_in_proportion(rows: int, cells: dict[str, int]):
 def test_shares_count_as_they_are_written(rows: int, cells: dict[str, float], counts: dict[str, int]):
     """A tenth of ten is one, and of equal claims the first are served."""
     assert spread(rows, cells) == counts
+
+
+def test_one_order_is_run_forecast_and_changed(tmp_path: Path):
+    """By an order or by keywords it is the same run; a keyword changes what an order says."""
+    script = Scripted()
+    order = Order.of(PRESET, lm=script.engine(), samples=True, rows=6, seed=3)
+    told = foresee_preset(order, tmp_path / "a")
+    assert (told.wanted, script.asked) == (6, [])
+    ordered = run_preset(order, tmp_path / "a")
+    said = run_preset(PRESET, tmp_path / "b", lm=script.engine(), samples=True, rows=6, seed=3)
+    assert [row.id for row in ordered.rows] == [row.id for row in said.rows]
+    assert len(ordered.rows) == 6
+    assert foresee_preset(order, rows=9).wanted == 9
+    assert Order.of(order, rows=9) == replace(order, rows=9)
+    with pytest.raises(TypeError, match="sampels"):
+        run_preset(PRESET, tmp_path / "c", sampels=True)
+    assert not (tmp_path / "c").exists()
