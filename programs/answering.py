@@ -56,7 +56,7 @@ class Answering:
         """The flow, and all that its run is a function of. Raises `BadInput` for what cannot work."""
         plan = self.program if isinstance(self.program, Plan) else _declared(self.program, engine.model)
         gates = _form(plan) if self.gates is None else self.gates
-        settings = {"columns": dict(self.columns or {}), "attempts": self.attempts, "seed": self.seed}
+        settings: dict[str, Any] = {"columns": dict(self.columns or {}), "attempts": self.attempts, "seed": self.seed}
         flow = answering(plan, self.rows, gates, **settings)
         return flow, {"plan": plan.digest, **settings, "licence": self.licence, **pins(gates)}
 
