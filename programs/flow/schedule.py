@@ -137,7 +137,8 @@ class Schedule:
             return None
         fresh = next(cell.fresh, None)
         if fresh is None:
-            self.ended = cell.drawn
+            if self._source.quotas is None:  # what ends otherwise is the same each time, and never grows
+                self.ended = cell.drawn
             return None
         cell.drawn += 1
         return fresh

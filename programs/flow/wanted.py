@@ -62,7 +62,7 @@ class Source(Protocol):
 
     What it gives may depend on what it has learnt and on nothing else: a run that goes on draws
     the same rows again. A source without quotas ends by itself; one that need not come to its end
-    says in `most` how many accepted rows are enough.
+    says in `most` how many accepted rows are enough. Cells with quotas may end too.
     """
 
     @property

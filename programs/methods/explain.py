@@ -9,7 +9,7 @@ such as OpenHermes draw finished rows by declared weights. One flow: what is not
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,9 @@ from stillroom.errors import BadConfig
 from stillroom.evals.copies.pool import without_copies
 from stillroom.evals.filters.boilerplate import boilerplate
 from stillroom.evals.gates import Whole
-from stillroom.programs.flow import At, Do, Flow, Part, Quotas, State, Wanted
+from stillroom.programs.flow import At, Do, Flow, Part, State, Wanted
 from stillroom.programs.plan import Decoding
-from stillroom.programs.published import Call, Emit, Given, Job, Method, Rule
+from stillroom.programs.published import Call, Emit, Given, Job, Method, OnceEach, Rule
 from stillroom.programs.published.caps import Capped
 from stillroom.programs.published.prompts import answered, prompt_of, task_text
 from stillroom.programs.published.shares import spread
@@ -71,7 +71,7 @@ class Params:
 # -- what is wanted ----------------------------------------------------------------------
 
 
-def source(job: Job[Params]) -> Quotas:
+def source(job: Job[Params]) -> OnceEach:
     """So many rows of each family or source, in an order drawn once; each task is begun for one row."""
     params, rows = job.params, job.source("tasks")
     cells = _cells(job, rows)
@@ -79,20 +79,19 @@ def source(job: Job[Params]) -> Quotas:
     order = {cell: job.rng("order", cell).sample(places, len(places)) for cell, places in cells.items()}
     names = ("instruction", "input", "system", "family", "source", "task", "gold", "labels", "completion")
 
-    def draw(cell: str, slot: int) -> Wanted:
-        if slot >= len(order[cell]):
-            return Wanted(cell, slot, {}, fault=f"there are no further rows of {cell!r}")
-        row, match = rows[order[cell][slot]], near[order[cell][slot]]
-        fields: dict[str, Any] = {name: row.get(name) for name in names}
-        fields |= {"input": row.get("input") or "", "labels": row.get("labels") or []}
-        fields |= {
-            "families": sorted(TABLES[params.table][1]),
-            "copy": "" if match is None else f"row {match.other_id}",
-        }
-        return Wanted(cell, slot, fields, parents=(digest(row),))
+    def starts(cell: str) -> Iterator[Wanted]:
+        for place in order[cell]:
+            row, match = rows[place], near[place]
+            fields: dict[str, Any] = {name: row.get(name) for name in names}
+            fields |= {"input": row.get("input") or "", "labels": row.get("labels") or []}
+            fields |= {
+                "families": sorted(TABLES[params.table][1]),
+                "copy": "" if match is None else f"row {match.other_id}",
+            }
+            yield Wanted(cell, 0, fields, parents=(digest(row),))
 
     shares = params.weights or {cell: len(places) for cell, places in cells.items()}
-    return Quotas(spread(job.rows, shares), draw)
+    return OnceEach(spread(job.rows, shares), starts)
 
 
 def _cells(job: Job[Params], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
@@ -218,7 +217,7 @@ def restored(row: EmittedRow, table: str = "strategies") -> str:
 
 METHOD = Method(
     "explain",
-    "1",
+    "2",
     Params,
     given={
         "tasks": Given(

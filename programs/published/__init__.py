@@ -5,7 +5,7 @@ from __future__ import annotations
 from .growing import Growing
 from .job import TEACHER, Job
 from .method import Call, Emit, Given, Method
-from .once import Once, made_from
+from .once import Once, OnceEach, made_from
 from .order import Order
 from .preset import Preset, read_preset
 from .rounds import Rounds
@@ -23,6 +23,7 @@ __all__ = [
     "Job",
     "Method",
     "Once",
+    "OnceEach",
     "Order",
     "Preset",
     "Rounds",

@@ -1,4 +1,4 @@
-"""A source that ends: what rows are begun from is given, and each of it is begun once, until enough rows were accepted."""
+"""Sources that end: what rows are begun from is given, and each of it is begun once, until enough rows were accepted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stillroom.programs.flow import INPUTS, Wanted
 from stillroom.rows import EmittedRow
 from stillroom.values import digest
 
-__all__ = ["Once", "made_from"]
+__all__ = ["Once", "OnceEach", "made_from"]
 
 
 def made_from(row: Any, fields: Mapping[str, Any], *, fault: str = "", **asked: Any) -> Wanted:
@@ -47,6 +47,28 @@ class Once:
     def wanted(self, cell: str) -> Iterator[Wanted]:
         """Each of them once."""
         return (replace(each, slot=slot) for slot, each in enumerate(self.starts()))
+
+    def learn(self, rows: Sequence[EmittedRow]) -> None:
+        """Nothing to learn."""
+
+
+@dataclass(frozen=True)
+class OnceEach:
+    """The same of several cells: so many accepted rows of each, as far as what is given of it goes.
+
+    Attributes:
+        quotas: Accepted rows that are enough of each cell.
+        starts: Gives the wanted rows of a cell, from the first; `wanted` numbers them.
+        together: How many of a cell are best begun one after the other.
+    """
+
+    quotas: Mapping[str, int]
+    starts: Callable[[str], Iterable[Wanted]]
+    together: int = 1
+
+    def wanted(self, cell: str) -> Iterator[Wanted]:
+        """Each row of the cell once."""
+        return (replace(each, cell=cell, slot=slot) for slot, each in enumerate(self.starts(cell)))
 
     def learn(self, rows: Sequence[EmittedRow]) -> None:
         """Nothing to learn."""

@@ -191,6 +191,24 @@ def test_dolphin_drops_what_names_its_writer(tmp_path):
     assert not any("AI language model" in text for text in values(emitted.rows, "completion"))
 
 
+def test_what_is_given_ends_without_a_row_that_is_none(tmp_path):
+    """Of each cell alone: what is missing is a shortfall, and not something that a gate has stopped."""
+    tasks = [{"instruction": f"What is {at} times {at}?", "family": "cot"} for at in range(5)]
+    emitted = world().run("orca", tmp_path / "orca", rows=9, given={"tasks": tasks})
+    assert (len(emitted.rows), len(emitted.rejects), stopped(emitted)) == (5, 0, {})
+    assert emitted.shortfall == {"tasks": 4}
+    mixed = [
+        {"source": name, "instruction": f"{name} asks {at} of {name}{at}", "completion": f"{at}"}
+        for name, many in (("a", 3), ("b", 20))
+        for at in range(many)
+    ]
+    settings = {"rows": 20, "given": {"tasks": mixed}, "params": {"weights": {"a": 1, "b": 1}, "copies": False}}
+    for _ in range(2):  # the second time it goes on from the record
+        emitted = World({}).run("openhermes", tmp_path / "mix", **settings)
+        assert Counter(values(emitted.rows, "source")) == {"a": 3, "b": 10}
+        assert (len(emitted.rejects), emitted.shortfall) == (0, {"a": 7})
+
+
 @pytest.mark.parametrize(
     ("preset", "given", "params", "match"),
     [
