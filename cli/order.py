@@ -199,9 +199,7 @@ def _sources(args: Namespace, preset: Preset, method: Method[Any]) -> dict[str, 
         name: each for name, each in method.given.items() if not (each.optional or name in given or name in sampled)
     }
     if missing:
-        needs = "; ".join(
-            f"{name} ({each.about}), with the fields {', '.join(each.fields)}" for name, each in missing.items()
-        )
+        needs = "; ".join(f"{name} ({each.about}), with the fields {each.named}" for name, each in missing.items())
         files = " ".join(f"--source {name}=FILE" for name in missing)
         own = " To try it on rows of our own, add --samples." if missing.keys() <= set(preset.sample) else ""
         raise BadConfig(f"{preset.name} needs rows: {needs}", mend=f"Give {files}.{own}")

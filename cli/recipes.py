@@ -103,6 +103,8 @@ def _gate(known: dict[str, Any]) -> str:
 
 
 def _shown(known: dict[str, Any]) -> Iterator[str]:
+    from stillroom.programs.published.method import spelled
+
     yield f"{known['name']}: {known['title']} (systems {', '.join(map(str, known['covers']))})"
     yield from (f"  {known[each]}" for each in ("about", "paper"))
     yield f"  licence: {known['licence']}"
@@ -112,7 +114,7 @@ def _shown(known: dict[str, Any]) -> Iterator[str]:
     if known["sources"]:
         yield "sources"
     for each in known["sources"]:
-        fields = ", ".join(f"{name} ({about})" for name, about in each["fields"].items())
+        fields = "; ".join(f"{spelled(name)}: {about}" for name, about in each["fields"].items())
         optional, sample = " (optional)" if each["optional"] else "", f"; sample {each['sample']}"
         yield f"  {each['name']}{optional}: {each['about']}; fields {fields}{sample if each['sample'] else ''}"
     yield f"calls of the method {known['method']['name']}"

@@ -115,7 +115,7 @@ def _sources(known: Mapping[str, Any]) -> Iterable[str]:
             (
                 f"`{each['name']}`" + (" (optional)" if each["optional"] else ""),
                 each["about"],
-                "; ".join(f"`{name}`: {about}" for name, about in each["fields"].items()),
+                "; ".join(f"{_field(name)}: {about}" for name, about in each["fields"].items()),
                 f"`{each['sample']}`" if each["sample"] else "",
             )
             for each in known["sources"]
@@ -150,6 +150,10 @@ def _decoding(call: Mapping[str, Any]) -> str:
     said.append(f"{found['max_tokens']} tokens")
     said += ["scored where the engine can"] * call["scored"] + ["reasoning first"] * call["reasoning"]
     return ", ".join(said)
+
+
+def _field(name: str) -> str:
+    return f"`{name.removesuffix('?')}`{' (optional)' if name.endswith('?') else ''}"
 
 
 def _emit(emit: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -131,9 +131,9 @@ class Job(Generic[P]):
             raise self._lacking(name)
         number = 0
         for number, row in read_rows(source):
-            missing = [each for each in wants.fields if not each.endswith("?") and row.get(each) is None]
+            missing = [each for each in wants.needed if row.get(each) is None]
             if missing:
-                raise BadData(f"rows of {name!r} must have {', '.join(wants.fields)}, row {number} lacks {missing}")
+                raise BadData(f"rows of {name!r} must have {wants.named}, row {number} lacks {missing}")
             yield row
         if not number and not wants.optional:
             raise BadData(f"{name!r} must hold rows, got none")
@@ -142,7 +142,7 @@ class Job(Generic[P]):
         wants = self.method.given[name]
         return BadConfig(
             f"{self.preset.name} needs rows called {name!r} ({wants.about}), got none",
-            mend=f"Give a file with the fields {', '.join(wants.fields)}.",
+            mend=f"Give a file with the fields {wants.named}.",
         )
 
     @cached_property

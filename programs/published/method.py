@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
     from .job import Job
 
-__all__ = ["Call", "Emit", "Given", "Method"]
+__all__ = ["Call", "Emit", "Given", "Method", "spelled"]
 
 P = TypeVar("P")
+
+
+def spelled(field: str) -> str:
+    """A field of given rows, for people: of one that rows may lack that is said."""
+    return f"{field[:-1]} (optional)" if field.endswith("?") else field
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,20 @@ class Given:
     about: str
     fields: Mapping[str, str]
     optional: bool = False
+
+    @property
+    def needed(self) -> list[str]:
+        """The fields that no row may lack."""
+        return [name for name in self.fields if not name.endswith("?")]
+
+    @property
+    def named(self) -> str:
+        """All of the fields, for people.
+
+        >>> Given("tasks", {"instruction": "what is asked", "input?": "and of what"}).named
+        'instruction, input (optional)'
+        """
+        return ", ".join(spelled(name) for name in self.fields)
 
 
 @dataclass(frozen=True)

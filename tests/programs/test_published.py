@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from proposing_world import PRESET, Scripted
 
+from stillroom.errors import BadConfig, BadData
 from stillroom.evals.gates import Schema
 from stillroom.programs.flow import Ask, Emitted
-from stillroom.programs.published import Once, Order, foresee_preset, made_from, run_preset
+from stillroom.programs.published import Once, Order, foresee_preset, made_from, prepare, run_preset
 from stillroom.programs.published.shares import spread
 from stillroom.values import digest
 
@@ -99,3 +100,13 @@ def test_one_order_is_run_forecast_and_changed(tmp_path: Path):
     with pytest.raises(TypeError, match="sampels"):
         run_preset(PRESET, tmp_path / "c", sampels=True)
     assert not (tmp_path / "c").exists()
+
+
+def test_fields_that_rows_may_lack_are_said_to_be_optional(tmp_path: Path):
+    """Where rows are missing, and where a row lacks what it must have."""
+    engines = {"teacher": Scripted().engine()}
+    with pytest.raises(BadConfig) as caught:
+        prepare("orca", engines).source("tasks")
+    assert "instruction, input (optional), family (optional)" in caught.value.mend
+    with pytest.raises(BadData, match=r"must have instruction, input \(optional\).*row 1 lacks \['instruction'\]"):
+        prepare("orca", engines, given={"tasks": [{"input": "x"}]}).source("tasks")
