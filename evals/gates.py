@@ -40,6 +40,7 @@ __all__ = [
     "doubt_of",
     "entry",
     "pins",
+    "tried_before",
 ]
 
 STOPPED = {"length": "answer was cut off", "content_filter": "the endpoint's filter stopped the answer"}
@@ -67,6 +68,16 @@ class Candidate:
     finish: str = "stop"
     fault: str = ""
     spent: list[Spent] = field(default_factory=list, compare=False, repr=False)
+
+
+def tried_before(place: str, other: str) -> bool:
+    """Whether `other` is the place of an earlier try of the same slot: no copy of it is in the set, or there were no later try.
+
+    >>> tried_before("v1/7/1.0", "v1/7/0"), tried_before("v1/7/1.1", "v1/7/1.0"), tried_before("v1/8/1", "v1/7/0")
+    (True, False, False)
+    """
+    (slot, _, attempt), (same, _, earlier) = place.rpartition("/"), other.rpartition("/")
+    return slot == same and attempt.partition(".")[0] != earlier.partition(".")[0]
 
 
 class Gate(Protocol):
@@ -155,7 +166,10 @@ class Whole:
 
 
 class Novelty:
-    """The text is new: among all rows that passed this gate before, and the earlier ones of its batch."""
+    """The text is new: among all rows that passed this gate before, and the earlier ones of its batch.
+
+    Where a slot is tried again, its text may be that of its earlier try, of which nothing was accepted.
+    """
 
     on_fail: Status = "rejected"
     by: By = "form"
@@ -174,6 +188,8 @@ class Novelty:
         verdicts: list[Verdict] = []
         here = self._make()
         for candidate, known in zip(batch, self._pool.find_many([each.text for each in batch]), strict=True):
+            if known and known.rule == "exact" and tried_before(candidate.place, known.other_id):
+                known = None
             match = known or here.find(candidate.text)
             if match is None:
                 here.add(candidate.place, candidate.text)

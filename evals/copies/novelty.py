@@ -55,18 +55,24 @@ class RougeFilter:
         keep_at_limit: Whether a text at exactly the limit is kept, as the published code does; the paper
             says "less than".
         split: Makes words of a text.
+        kin: Whether texts of two ids (a newer and a kept one) are never copies of each other.
 
     Raises:
         BadConfig: If `limit` is outside (0, 1].
     """
 
     def __init__(
-        self, limit: float = 0.7, *, keep_at_limit: bool = True, split: Callable[[str], Sequence[str]] = rouge_words
+        self,
+        limit: float = 0.7,
+        *,
+        keep_at_limit: bool = True,
+        split: Callable[[str], Sequence[str]] = rouge_words,
+        kin: Callable[[str, str], bool] = lambda newer, kept: False,
     ) -> None:
         self._limit = Limit(limit, above=keep_at_limit)
         made = getattr(split, "__qualname__", type(split).__qualname__)
         self.name = f"rouge_l({'<=' if keep_at_limit else '<'}{limit}, {made})"
-        self._split = split
+        self._split, self._kin = split, kin
         self._vocabulary = Vocabulary()
         self._index = OverlapIndex(self._limit)
         self._ids: list[str] = []
@@ -101,7 +107,8 @@ class RougeFilter:
         bags = self._vocabulary.bags([self._split(text) for _, text in batch])
         best: list[Match | None] = [None] * len(bags)
         for asking, kept, f1 in zip(*self._similar(bags, self._index), strict=True):
-            best[asking] = _closer(best[asking], Match(self._ids[kept], f1, "rouge_l"))
+            if not self._kin(batch[asking][0], self._ids[kept]):
+                best[asking] = _closer(best[asking], Match(self._ids[kept], f1, "rouge_l"))
         here = OverlapIndex(self._limit)
         here.add(bags)
         for asking, other, f1 in zip(*self._similar(bags, here, earlier=True), strict=True):

@@ -13,7 +13,7 @@ from stillroom.evals import Verdict
 from stillroom.evals.copies.duplicates import Embeds, Match
 from stillroom.evals.copies.nearest import closest
 from stillroom.evals.copies.novelty import RougeFilter
-from stillroom.evals.gates import Candidate
+from stillroom.evals.gates import Candidate, tried_before
 from stillroom.rows import By, Status
 from stillroom.values import digest
 
@@ -60,7 +60,10 @@ def first_character(field: str) -> Rule:
 
 
 class RougeNovelty:
-    """F5: the text has a ROUGE-L F1 of at most `limit` with every text of the pool and every row that passed before."""
+    """F5: the text has a ROUGE-L F1 of at most `limit` with every text of the pool and every row that passed before.
+
+    Earlier tries of the same slot do not count: nothing of them was accepted.
+    """
 
     by: By = "form"
     on_fail: Status = "rejected"
@@ -69,7 +72,7 @@ class RougeNovelty:
         """Compare with `pool`, and with what passes."""
         self._texts, self._limit = tuple(pool), limit
         self.name = f"ROUGE-L <= {limit:g}"
-        self._filter = RougeFilter(limit)
+        self._filter = RougeFilter(limit, kin=tried_before)
         self._seen: set[str] = set()
         # each on its own: near copies within the given pool are the user's to keep
         for at, text in enumerate(self._texts):

@@ -18,8 +18,10 @@ import stillroom as st
 from stillroom.errors import BadConfig
 from stillroom.evals import gates
 from stillroom.evals.copies.decontaminate import Decontamination
+from stillroom.evals.copies.duplicates import Exact, NearDuplicates
 from stillroom.evals.copies.guarded import Guarded
-from stillroom.evals.gates import Agreement, Candidate, Clean, doubt_of, entry, pins
+from stillroom.evals.gates import Agreement, Candidate, Clean, Novelty, doubt_of, entry, pins
+from stillroom.programs.published.filters import RougeNovelty
 from stillroom.signatures import DataWarning
 
 TASK = world.task()
@@ -266,3 +268,21 @@ def test_pins_change_with_whatever_decides(tmp_path: Path):
     assert all(pins(other) != pins(made) for other in others)
     guards = [Clean(Decontamination([Guarded("1", "some text or other", "x")], ngram=size)) for size in (8, 13)]
     assert pins(guards[:1]) != pins(guards[1:])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Novelty("exact", Exact), lambda: Novelty("near", NearDuplicates), RougeNovelty]
+)
+def test_an_earlier_try_of_a_slot_is_nobodys_copy(make):
+    """Nothing of it was accepted; the same text in another slot, or from another row of the same try, is a copy."""
+    text = "The dock at the old harbour takes no bikes today"
+
+    def passes(gate, place: str) -> bool:
+        (verdict,) = gate.check([seen := Candidate(place, {}, text, {})])
+        gate.keep([seen] if verdict.passed else [])
+        return verdict.passed
+
+    gate = make()
+    assert [passes(gate, place) for place in ("v/1/0.0", "v/1/0.1", "v/1/1.0", "v/1/2", "v/2/0", "w/1/1")] == [
+        True, False, True, True, False, False
+    ]  # fmt: skip

@@ -239,3 +239,20 @@ def test_each_kind_says_which_rows_it_lacks():
     job = prepare("prometheus", {"teacher": ScriptedEngine({})})
     with pytest.raises(BadConfig, match="needs rows called 'rubrics'"):
         job.method.flow(job)
+
+
+def test_a_rubric_that_is_tried_again_is_no_copy_of_its_earlier_try(tmp_path):
+    """All feedback of its first try lacks its mark; the second try gets past the gate that compares rubrics."""
+    said = iter(range(10_000))
+    rubric = "Is it kind? 1: no. 2: hardly. 3: in part. 4: mostly. 5: yes, throughout."
+    here = world(
+        assess=lambda inputs: {"assessment": "fine" if next(said) < 10 else f"fine [RESULT] {inputs['score']}"}
+    )
+    settings = {"rows": 5, "given": {"rubrics": [{"rubric": rubric}]}, "params": {"rubrics": 0, "instructions": 2}}
+    made = here.run("prometheus", tmp_path, **settings)
+    assert {name: count for name, count in stopped(made).items() if name.startswith("ROUGE")} == {}
+    assert len(made.rows) == 5
+    assert {row.place.split("/")[2][0] for row in made.rows} == {"1"}
+    asked = len(here.asked)
+    assert len(here.run("prometheus", tmp_path, **settings).rows) == 5  # gone over, it decides the same
+    assert len(here.asked) == asked
