@@ -10,7 +10,7 @@ choice has made, and its head is trained anew without them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from stillroom.evals.agreement import Judged, agreement
@@ -112,16 +112,11 @@ def _read(head: Head | None, task: Task, split: str, rows: Sequence[Example]) ->
     if split == "test":
         labels = map(str, head.head.predict([row.text for row in rows]))
         return {row.id: label for row, label in zip(rows, labels, strict=True)}
-    from stillroom.evals import EmbeddingClassifier
-
     found: dict[str, str] = {}
     for fold in range(FOLDS):
         left_out = rows[fold::FOLDS]
         ids = {row.id for row in left_out}
         learnt = [row for row in task.demos + task.search if row.id not in ids]
-        anew = EmbeddingClassifier(embedder=head.head.embedder).fit(
-            [row.text for row in learnt], [row.outputs[head.label] for row in learnt]
-        )
-        labels = map(str, anew.predict([row.text for row in left_out]))
+        labels = map(str, replace(head, rows=learnt).head.predict([row.text for row in left_out]))
         found |= {row.id: label for row, label in zip(left_out, labels, strict=True)}
     return found

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from stillroom.engines import Engine, Session
 from stillroom.errors import EngineError
 from stillroom.evals import Embedder, Metric, Verdict
 from stillroom.evals.gates import Candidate, bound
-from stillroom.signatures import Task
+from stillroom.signatures import Example, Task
 
 from .answers import Answer, aanswer_many, answer_many
 from .plan import Plan
@@ -70,11 +71,37 @@ class Blind:
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier trained on the labelled rows reads the written inputs; its label must be the wanted one."""
+    """A classifier trained on labelled rows reads the written inputs; its label must be the wanted one.
 
-    head: EmbeddingClassifier
+    Trained when it is first needed, and before a run asks anything: what is looked at beforehand needs no embedder.
+
+    Attributes:
+        embedder: Turns texts into vectors.
+        rows: What it learns from.
+        label: The output that it predicts.
+    """
+
+    embedder: Embedder
+    rows: Sequence[Example]
     label: str
-    name: str
+
+    @cached_property
+    def head(self) -> EmbeddingClassifier:
+        """The classifier. Raises `ModelMissing` if the embedding model is not on this machine."""
+        from stillroom.evals import EmbeddingClassifier
+
+        texts, labels = [row.text for row in self.rows], [row.outputs[self.label] for row in self.rows]
+        return EmbeddingClassifier(embedder=self.embedder).fit(texts, labels)
+
+    @property
+    def name(self) -> str:
+        """With the embedder's weights."""
+        return f"head on {self.embedder.digest[:12]}"
+
+    def within(self, session: Session) -> Head:
+        """The same, trained: a run must not find at its first text that it cannot be."""
+        _ = self.head
+        return self
 
     def __call__(self, batch: Sequence[Candidate]) -> list[Verdict]:
         """One verdict per candidate."""
@@ -141,17 +168,9 @@ def agreement(task: Task, plan: Plan, engine: Engine, embedder: Embedder) -> Bli
 
     Else the program alone. The test split trains nothing.
     """
-    from stillroom.evals import EmbeddingClassifier
-
     second = blind(plan, engine, task.metric)
     label = task.shape.label_field
-    if label is None:
-        return second
-    rows = task.demos + task.search
-    head = EmbeddingClassifier(embedder=embedder).fit(
-        [row.text for row in rows], [row.outputs[label.name] for row in rows]
-    )
-    return either(Head(head, label.name, f"head on {embedder.digest[:12]}"), second)
+    return second if label is None else either(Head(embedder, task.demos + task.search, label.name), second)
 
 
 async def _awaited(judge: Judge, batch: Sequence[Candidate]) -> list[Verdict | EngineError]:

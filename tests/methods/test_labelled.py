@@ -11,10 +11,11 @@ import pytest
 from recipe_world import World, stopped, values
 
 from stillroom.engines.scripted import ScriptedEngine
-from stillroom.errors import BadConfig
+from stillroom.errors import BadConfig, ModelMissing
 from stillroom.evals.copies.duplicates import words
 from stillroom.programs.methods import labelled
-from stillroom.programs.published import records, sample
+from stillroom.programs.published import foresee_preset, preset, records, sample
+from stillroom.programs.published.card import card
 from stillroom.signatures import read_rows
 
 LABELS = ["bike_broken", "lost_item", "payment_failed", "suggest_station"]
@@ -144,3 +145,30 @@ def test_the_preset_gives_label_records_with_their_papers(tmp_path):
     made = list(records(labelled.METHOD.emits["label"], "label", emitted.rows, seed=0))
     assert sorted(each.label for each in made) == LABELS
     assert all(each.meta.rows and each.meta.licence for each in made)
+
+
+class Absent:
+    """An embedding model that is not on this machine."""
+
+    precision = "none"
+
+    @property
+    def digest(self):
+        raise ModelMissing("the model is not here")
+
+    def embed(self, texts):
+        raise ModelMissing("the model is not here")
+
+
+def test_what_is_only_looked_at_needs_no_embedder_and_a_run_needs_it_before_it_asks(tmp_path, monkeypatch):
+    """The classifier is trained when a run begins, not when its flow is put together; the job is the same."""
+    settings = {"given": {"labelled": rows()}, "rows": 4}
+    with_it = foresee_preset("labelled", lm=world().engine("labelled", **settings), **settings)
+    monkeypatch.setattr(labelled, "default_embedder", Absent)
+    here = world()
+    engine = here.engine("labelled", **settings)
+    assert foresee_preset("labelled", lm=engine, **settings) == with_it
+    assert card(preset("labelled"))["calls"]
+    with pytest.raises(ModelMissing):
+        here.run("labelled", tmp_path, **settings)
+    assert not here.asked

@@ -12,7 +12,7 @@ import scripted_world as world
 
 import stillroom as st
 from stillroom.engines import ScriptedEngine, open_session
-from stillroom.evals import EmbeddingClassifier, gates
+from stillroom.evals import gates
 from stillroom.optimizers.program import Program
 from stillroom.optimizers.task_subject import baseline_plan
 from stillroom.programs import Evaluator, blind, either
@@ -57,11 +57,7 @@ def measured(folder: Path, of: st.Task = TASK, judge=None, *, chosen: bool = Fal
 
 def by_head() -> Head:
     """A head that has learnt from all rows but those of the test split."""
-    rows = TASK.demos + TASK.search
-    fitted = EmbeddingClassifier(embedder=EMBEDDER).fit(
-        [row.text for row in rows], [row.outputs["topic"] for row in rows]
-    )
-    return Head(fitted, "topic", "words")
+    return Head(EMBEDDER, TASK.demos + TASK.search, "topic")
 
 
 def test_what_was_never_measured_is_not_told(tmp_path: Path):
