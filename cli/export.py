@@ -22,7 +22,7 @@ __all__ = ["export"]
 
 def export(args: Namespace, screen: Screen) -> Ending:
     """Write records of a run's rows to a folder."""
-    from stillroom.programs.records import HandOver, hand_over
+    from stillroom.programs.records import Cap, HandOver, hand_over
     from stillroom.release import Purpose
 
     made = _made_by(args)
@@ -37,6 +37,7 @@ def export(args: Namespace, screen: Screen) -> Ending:
         made.get("seed") if args.seed is None else args.seed,
         args.round,
         how.get("field", ""),
+        [Cap(**each) for each in made.get("caps", ())],
     )
     accepted = _lines(args.run, "rows.jsonl")
     rejected = _lines(args.run, "rejects.jsonl")

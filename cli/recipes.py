@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from stillroom.errors import BadData
+
 from .begun import begins, remember
 from .dry_run import lines
 from .emission import SHORT, facts_of, indented, lines_of
@@ -14,8 +16,9 @@ from .order import read_order
 from .show import Ending, Screen
 
 if TYPE_CHECKING:
+    from stillroom.programs import Emitted
     from stillroom.programs.forecast import Forecast
-    from stillroom.programs.published import Order
+    from stillroom.programs.published import Method, Order
 
 __all__ = ["recipes_list", "recipes_run", "recipes_show"]
 
@@ -178,6 +181,8 @@ def recipes_run(args: Namespace, screen: Screen, *, again: bool = False) -> Endi
         screen.note(
             f"the forecast was {abs(emitted.cost.off or 0):.0%} off for the funnel that came: it or the bill is wrong"
         )
+    for over in _over(order.preset.load(), what, emitted):
+        screen.note(f"the rows cannot be exported as they are: {over}")
     if samples := _sampled(what):
         screen.note(f"rows of our own stood in for {', '.join(samples)}: give your own for rows of use")
     short = bool(emitted.shortfall) or len(emitted.rows) < wanted
@@ -186,3 +191,12 @@ def recipes_run(args: Namespace, screen: Screen, *, again: bool = False) -> Endi
 
 def _sampled(what: Order) -> list[str]:
     return [name for name in what.preset.sample if what.samples and name not in what.given]
+
+
+def _over(method: Method[Any], what: Order, emitted: Emitted) -> Iterator[str]:
+    """What stands against an export of the rows: more of a kind than the recipe lets out."""
+    for cap in method.caps(method.settle({**what.preset.params, **what.params})):
+        try:
+            cap.check(emitted.rows)
+        except BadData as error:
+            yield str(error)

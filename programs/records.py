@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -31,12 +32,33 @@ from stillroom.signatures.records import (
 )
 from stillroom.values import pretty, write_atomic
 
-__all__ = ["FORMS", "Form", "HandOver", "Handed", "hand_over", "made_of"]
+__all__ = ["FORMS", "Cap", "Form", "HandOver", "Handed", "hand_over", "made_of"]
 
 Form: TypeAlias = Literal["trl", "hf", "parquet", "jsonl"]
 FORMS: tuple[Form, ...] = get_args(Form)
 Rows: TypeAlias = Callable[[], Iterable[EmittedRow]]
 """Gives the rows from the start, the same ones each time."""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """Accepted rows whose `field` is `value` are at most a share `most` (0..1) of all, or none are handed over."""
+
+    field: str
+    value: Any
+    most: float
+
+    def check(self, rows: Iterable[EmittedRow]) -> None:
+        """Raises `BadData` if they are more."""
+        every = such = 0
+        for row in rows:
+            every, such = every + 1, such + (row.values.get(self.field) == self.value)
+        if such > Fraction(str(self.most)) * every:  # as it is written: 0.15 of 20 is 3
+            raise BadData(
+                f"at most {self.most:g} of the rows may have {self.field} {self.value!r} to be exported, "
+                f"got {such} of {every}",
+                mend="Make rows of other kinds too, or declare another share in a new run (--reuse takes over what was paid).",
+            )
 
 
 @dataclass(frozen=True)
@@ -55,6 +77,7 @@ class HandOver:
         rank: Pairs made of a ranking for TRL: `all`, or `best-vs-random`.
         seed: Of the run; also of what is drawn here.
         round: Of an iterated recipe.
+        caps: Shares that must hold among the accepted rows, unless they are for people to look at.
 
     Raises:
         BadConfig: If something does not go together.
@@ -69,6 +92,7 @@ class HandOver:
     seed: int | None = None
     round: int = 0
     field: str = ""
+    caps: Sequence[Cap] = ()
 
     def __post_init__(self) -> None:
         schema(self.schema)
@@ -130,8 +154,11 @@ def hand_over(
     Raises:
         LicenceForbids: If a licence of a row that is used does not allow it. Nothing is written then.
         BadConfig: If a dataset folder of that name is there, or rows lack a field.
-        BadData: If a row breaks a rule of the schema, or no record can be made. Nothing is written then.
+        BadData: If a row breaks a rule of the schema, rows of one kind are too many, or no record can be made. Nothing
+            is written then.
     """
+    for cap in wish.caps if wish.schema != "audit" else ():
+        cap.check(rows())
     purpose = purpose or Purpose(train=wish.schema != "audit")
     used: Rows = (lambda: chain(rows(), rejects())) if wish.takes_rejects else rows
     entries = ledger(used())

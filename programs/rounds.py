@@ -269,6 +269,7 @@ class _Loop:
             rejects=emit.rejects,
             seed=seed,
             round=now["number"] - 1,
+            caps=tuple(self.preset.load().caps(self._job().params)),
         )
         return hand_over(lambda: made.rows, lambda: made.rejects, wish, here, overrides=self.overrides).records
 

@@ -16,8 +16,8 @@ from stillroom.errors import BadConfig
 from stillroom.programs.flow import At, Do, Flow, Part, State
 from stillroom.programs.plan import Decoding
 from stillroom.programs.published import Call, Emit, Given, Job, Method, Once, Rule, made_from
-from stillroom.programs.published.caps import Share
 from stillroom.programs.published.rule import always
+from stillroom.programs.records import Cap
 from stillroom.signatures.operators import Answer, AskAbout, Judge, Revise
 
 from ._texts import shared
@@ -51,7 +51,7 @@ class Params:
         known: Mean correctness from which the answer counts as known.
         unknown: Mean correctness up to which it counts as not known, if answers are informative.
         informative: Mean informativeness from which they are.
-        cap: Largest share of refusals among the rows; further ones wait for a person.
+        cap: Largest share of refusals among the rows: a model learns to refuse from more, and nothing is exported.
     """
 
     samples: int = 8
@@ -155,7 +155,6 @@ def flow(job: Job[Params]) -> Flow:
         ),
         Do("settle", settled, ("kind", "said", "revised", "question"), ("response", "pair")),
         At(Rule("refusal says so", honest), ("kind", "response")),
-        At(Share("kind", "refusal", params.cap), ("kind",)),
     ]
     return job.flow(
         Once(lambda: starts, job.rows),
@@ -185,7 +184,7 @@ def _points(row: State, what: str, params: Params) -> Sequence[bool]:
 
 METHOD = Method(
     "probe",
-    "1",
+    "2",
     Params,
     given={"passages": Given("texts with facts", {"passage": "a few sentences that are true"})},
     calls={
@@ -210,4 +209,5 @@ METHOD = Method(
         "sft": Emit({"prompt": ("question",), "completion": ("response",)}),
         "pref": Emit(field="pair"),
     },
+    caps=lambda params: [Cap("kind", "refusal", params.cap)],
 )

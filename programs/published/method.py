@@ -8,7 +8,7 @@ arguments. A method file holds a frozen dataclass of parameters, a function that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import dspy
 
     from stillroom.programs.flow import Flow
+    from stillroom.programs.records import Cap
 
     from .job import Job
 
@@ -112,6 +113,7 @@ class Method(Generic[P]):
         calls: What it asks, by name.
         flow: Builds the flow of a job, anew each time.
         emits: Record schemas it can give, the first by default.
+        caps: Shares of rows of a kind over which nothing is exported, by the parameters.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Method(Generic[P]):
     calls: Mapping[str, Call]
     flow: Callable[[Job[P]], Flow]
     emits: Mapping[str, Emit]
+    caps: Callable[[P], Sequence[Cap]] = lambda params: ()
 
     def __repr__(self) -> str:
         return f"<method {self.name}>"

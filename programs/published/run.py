@@ -120,6 +120,7 @@ def noted(job: Job[Any]) -> dict[str, Any]:
         "seed": job.seed,
         "gated": job.preset.gated,
         "emits": {name: asdict(job.method.emits[name]) for name in job.preset.emits},
+        "caps": [asdict(each) for each in job.method.caps(job.params)],
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 from recipe_world import World, handed_over, stopped, values
 
+from stillroom.cli import main
 from stillroom.errors import BadConfig
 from stillroom.programs.methods._texts import shared
 from stillroom.programs.methods.probe import Params, admits, decide
@@ -134,16 +136,21 @@ def test_refusals_go_to_exactly_what_the_student_does_not_know(tmp_path):
     assert all(each.chosen[0].content == REFUSAL and "It has 10" in each.rejected[0].content for each in pairs)
 
 
-def test_refusals_over_the_cap_wait_for_a_person(tmp_path):
-    names = list(map(named, FACTS))
-    emitted = world(set(names[:14])).run("llama3-factuality", tmp_path, given=given(), rows=20)
-    kinds = values(emitted.rows, "kind")
-    assert kinds.count("answer") == 14
-    for end in range(1, len(kinds) + 1):
-        assert kinds[:end].count("refusal") <= 0.15 * end
-    waiting = [each for each in emitted.rejects if each.status == "audit"]
-    assert kinds.count("refusal") + len(waiting) == 6
-    assert {each.gate for each in waiting} == {"kind refusal <= 0.15 of all"}
+@pytest.mark.parametrize(("known", "fine"), [(17, True), (16, False)])
+def test_nothing_is_exported_where_refusals_are_over_the_cap(tmp_path, capsys, known, fine):
+    """Of 20 rows 3 are 15%, and 4 are more: all rows are kept, and are written for nobody but people to look at."""
+    run, out = tmp_path / "run", tmp_path / "out"
+    emitted = world(set(map(named, FACTS[:known]))).run("llama3-factuality", run, given=given(), rows=20)
+    assert Counter(values(emitted.rows, "kind")) == {"answer": known, "refusal": 20 - known}
+    for schema in ("sft", "pref"):
+        code = main(["export", str(run), str(out), "--schema", schema, "--to", "jsonl"])
+        told = capsys.readouterr().err
+        assert code == (0 if fine else 2)
+        rule = "at most 0.15 of the rows may have kind 'refusal' to be exported, got 4 of 20"
+        assert (rule in told) is not fine
+        assert (out / f"{schema}.jsonl").exists() is fine
+    assert main(["export", str(run), str(out), "--schema", "audit", "--to", "jsonl"]) == 0
+    assert len((out / "audit.jsonl").read_text().splitlines()) == 20
 
 
 def test_a_refusal_must_say_so(tmp_path):
@@ -179,6 +186,6 @@ def test_a_preset_gives_rows_and_records_of_every_schema(name, tmp_path):
         "refuse": lambda inputs: {"revised": "I am not sure about that."},
     }
     emitted = World(said).run(name, tmp_path, rows=18)
-    assert 15 <= len(emitted.rows) <= 17
+    assert len(emitted.rows) == 18
     assert "refusal" in values(emitted.rows, "kind")
     assert all(handed_over(name, emitted).values())
