@@ -179,5 +179,5 @@ class Splitting:
             return [draft]
         return [
             draft.child(number, item if isinstance(item, dict) else {field: item}, field)
-            for number, item in enumerate(items)
+            for number, item in enumerate(items[: self._part.most])
         ]

@@ -148,14 +148,24 @@ class Split:
     Attributes:
         name: In passports and funnels.
         field: The list.
+        most: Items that are taken, from the first; None for all. Said, it lets forecasts say what comes after it.
+
+    Raises:
+        BadConfig: If `most` is under 1.
     """
 
     name: str
     field: str
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.most is not None and self.most < 1:
+            raise BadConfig(f"most of {self.name!r} must be at least 1, got {self.most!r}")
 
     def as_json(self) -> dict[str, Any]:
         """For digests."""
-        return {"split": self.name, "field": self.field}
+        more = {} if self.most is None else {"most": self.most}
+        return {"split": self.name, "field": self.field, **more}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from stillroom.engines import Engine, price_of
 from stillroom.programs.flow import Flow
@@ -95,10 +96,10 @@ class _Tasks:
 
     def least(self, asking: Asking) -> int:
         """Calls at the least: for each missing row, either all that an accepted one takes, or all tries up to the first gate."""
-        accepted = sum(each.least for each in self.asked if not each.shared)
+        accepted = sum(each.least / each.gives for each in self.asked if each.gives)
         in_vain = self.attempts * sum(each.least for each in self.asked if each.always)
         if accepted <= in_vain:
-            return self.missing * asking.least * (not asking.shared)
+            return ceil(self.missing * asking.least / asking.gives) if asking.gives else 0
         return self.missing * self.attempts * asking.least * asking.always
 
     def most(self, asking: Asking) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from stillroom.engines import Engine
@@ -48,7 +49,8 @@ class Asking:
         known_in: As the engine counts what is known of the prompts.
         most_in: The same with all that may come to them; None where that is not known.
         most_out: Tokens that a call may write.
-        shared: Whether a row is split later, so that several accepted ones may come of its calls.
+        gives: Accepted rows that may come of its calls: several where a row is split later, None where nobody knows
+            into how many.
     """
 
     part: str
@@ -60,7 +62,7 @@ class Asking:
     known_in: int
     most_in: int | None
     most_out: int
-    shared: bool = False
+    gives: int | None = 1
 
 
 def askings(flow: Flow, engines: Sequence[Engine]) -> list[Asking]:
@@ -69,7 +71,8 @@ def askings(flow: Flow, engines: Sequence[Engine]) -> list[Asking]:
     by_model = {engine.model: engine for engine in reversed(engines)}
     room: dict[str, int | None] = {}  # tokens that the fields may have which are not known yet
     found: list[Asking] = []
-    splits, split = sum(isinstance(part, Split) for part in flow.parts), 0
+    splits = [part.most for part in flow.parts if isinstance(part, Split)]
+    many: int | None = 1  # rows that one has become at the most
     first = True  # whether no gate came before
     for name, part in zip(flow.names, flow.parts, strict=True):
         if isinstance(part, Ask):
@@ -78,17 +81,20 @@ def askings(flow: Flow, engines: Sequence[Engine]) -> list[Asking]:
             reads = [(part.inputs or {}).get(each.name, each.name) for each in part.plan.shape.inputs]
             prompts = [_prompt(part, wanted) for wanted in rows]
             least = 0 if part.when is not None else part.samples
-            most = None if split else part.samples * again * engine.calls_per_request
+            most = times([many, part.samples * again * engine.calls_per_request])
             asking = _asking(name, part.plan, engine, (least, most, first), prompts, _sum(room, reads))
-            asking = replace(asking, shared=splits > split)
+            asking = replace(asking, gives=times(splits))
             found.append(_again(asking) if again > 1 else asking)
             room.update(dict.fromkeys(part.adds, part.plan.decoding.max_tokens * part.samples))
         elif isinstance(part, Do):
             room.update(dict.fromkeys(part.adds))
         elif isinstance(part, Split):
-            split, first = split + 1, False
+            many, first = times([many, splits.pop(0)]), False
         else:
-            found += gate_askings(name, part.gate if isinstance(part, At) else part, by_model, room, many=split > 0)
+            gate = part.gate if isinstance(part, At) else part
+            found += [
+                replace(each, gives=times(splits)) for each in gate_askings(name, gate, by_model, room, many=many)
+            ]
             first = False
     return found
 
@@ -111,6 +117,12 @@ def _again(asking: Asking) -> Asking:
     return replace(asking, most_in=longer)
 
 
+def times(counts: Sequence[int | None]) -> int | None:
+    """The product; None if one of them is."""
+    known = [each for each in counts if each is not None]
+    return prod(known) if len(known) == len(counts) else None
+
+
 def _sum(room: Mapping[str, int | None], names: Iterable[str]) -> int | None:
     found = [room.get(name, 0) for name in names]
     return None if None in found else sum(each for each in found if each is not None)
@@ -131,7 +143,7 @@ def gate_askings(
     by_model: Mapping[str, Engine],
     room: Mapping[str, int | None] | None = None,
     *,
-    many: bool = False,
+    many: int | None = 1,
 ) -> list[Asking]:
     """The calls of one gate for a row that comes to it.
 
@@ -140,7 +152,7 @@ def gate_askings(
         gate: Whether it asks or not.
         by_model: Engines by model.
         room: Tokens that fields may have which are not known yet.
-        many: Whether a row may have become several before it comes there.
+        many: Rows that one may have become before it comes there; None where nobody knows.
     """
     room = room or {}
     if not asks(gate):
@@ -156,7 +168,7 @@ def gate_askings(
         reads = [getattr(gate, "reads", {}).get(field.name, field.name) for field in plan.shape.inputs]
         known = all(isinstance(source, str) for source in reads)
         prompts = [plan.render({field.name: "" for field in plan.shape.inputs})]
-        calls = each if always else 0, None if many else each * engine.calls_per_request, False
+        calls = each if always else 0, times([many, each * engine.calls_per_request]), False
         found.append(_asking(name, plan, engine, calls, prompts, _sum(room, reads) if known else None))
     return found
 

@@ -183,7 +183,7 @@ def proposing(job: Job[Params]) -> list[Part]:
     if job.params.propose == "input":
         return [job.ask("propose input")]
     if job.params.propose == "examples":
-        return [bounded(job.ask("propose examples"), job.params.ask), Split("tasks", "tasks")]
+        return [bounded(job.ask("propose examples"), job.params.ask), Split("tasks", "tasks", job.params.ask)]
 
     def folded(row: State) -> Mapping[str, Any]:
         return {"instruction": " ".join(row["items"].split()), "input": "", "constraints": ""}
@@ -197,7 +197,7 @@ def proposing(job: Job[Params]) -> list[Part]:
             reads=("tasks",),
             adds=("items",),
         ),
-        Split("tasks", "items"),
+        Split("tasks", "items", job.params.ask),
         Do("instruction", folded, reads=("items",), adds=adds),
     ]
 

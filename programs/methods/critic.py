@@ -116,11 +116,11 @@ def _scored(job: Job[Params]) -> Flow:
     parts: list[Part] = [
         job.ask("rubrics", inputs={"demos": "seeds", "n": "more"}, when=lambda row: row["more"] > 0),
         Do("all rubrics", rubrics, reads=("seed", "tasks"), adds=("rubric",)),
-        Split("rubric by rubric", "rubric"),
+        Split("rubric by rubric", "rubric", params.rubrics + 1),
         At(RougeNovelty(limit=0.7), ("rubric",)),
         job.ask("instructions", inputs={"seed": "rubric"}, samples=params.instructions, into="problems"),
         Do("all instructions", instructions, reads=("problems",), adds=("instruction",)),
-        Split("instruction by instruction", "instruction"),
+        Split("instruction by instruction", "instruction", params.instructions),
         always("full points", {"top": params.highest, "none": ""}),
         job.ask("respond", "reference", inputs={"score": "top", "reference": "none"}, into="referred"),
         Do("refer", refer, reads=("referred",), adds=("reference", *(f"score {score}" for score in scale))),
@@ -134,7 +134,7 @@ def _scored(job: Job[Params]) -> Flow:
         told("a judgement for each score", "broken"),
         told(f"lengths within {params.within:g}", "uneven"),
         # a set is kept whole or not at all, so that each rubric has as many answers of each score
-        Split("judgement by judgement", "judgements"),
+        Split("judgement by judgement", "judgements", len(scale)),
     ]  # fmt: skip
     starts = [
         made_from(row, {"seed": str(row["rubric"]), "seeds": [str(row["rubric"])], "more": params.rubrics, "kind": "rubric",
@@ -214,7 +214,7 @@ def _agreement(job: Job[Params]) -> Flow:
             Do("compare", compared, adds=("judgements", "broken", "parted")),
             told("points on the scale", "broken"),
             told("people's order", "parted", "verifier"),
-            Split("judgement by judgement", "judgements"),
+            Split("judgement by judgement", "judgements", params.answers),
             At(Share("points", str(params.common), params.share), ("points",)),
         ],
         emits=("instruction", "response", "rubric", "feedback", "score"),

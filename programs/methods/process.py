@@ -126,7 +126,7 @@ def _solutions(job: Job[Params]) -> list[Part]:
 
     return [
         job.ask("solve", samples=params.samples, into="tries"),
-        Split("tries", "tries"),
+        Split("tries", "tries", params.samples),
         Do("split steps", stepped, None, ("steps", "answer")),
         At(Rule(f"1 to {params.steps} steps", long), ("steps",)),
         At(Novelty("new solution", Exact), ("problem", "steps")),

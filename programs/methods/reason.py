@@ -115,7 +115,7 @@ def flow(job: Job[Params]) -> Flow:
         shared_sandbox()  # none: told before anything is paid for
     solve = job.ask("solve in code" if params.code else "solve", samples=params.samples, into="tries")
     tell = Do("tell", lambda row: _truth(row, params), ("tries", "truth"), ("truth", "source", "agreed"), beside=True)
-    parts: list[Part] = [*_posed(job), solve, tell, _agreed(params), Split("tries", "tries")]
+    parts: list[Part] = [*_posed(job), solve, tell, _agreed(params), Split("tries", "tries", params.samples)]
     parts += _checked(job)
     parts += _corrected(job) if params.turns else _kept(job)
     parts.append(At(Capped("problem", params.keep), ("problem",)))

@@ -17,7 +17,7 @@ from stillroom.engines import Price, open_session
 from stillroom.errors import BadConfig, BudgetExceeded
 from stillroom.ledger import Budget, Spent
 from stillroom.programs import blind, judging
-from stillroom.programs.flow import Ask, Split, run_flow
+from stillroom.programs.flow import Ask, Do, Split, run_flow
 from stillroom.programs.forecast import (
     Estimate,
     Seen,
@@ -64,6 +64,22 @@ def test_what_cannot_be_bounded_is_said_to_be_unknown():
     split = forecast(flow({"x": 5}, parts, emits=("a", "b"), text=("a",)), [engine])
     assert split.calls.high is None
     assert any("more: no upper bound" in note for note in split.notes)
+
+
+def test_what_a_split_takes_at_most_bounds_what_comes_after_it(tmp_path: Path):
+    """Of each list two items: for 5 rows 3 lists at the least, for 25 tries 3 calls each at the most; the run keeps to it."""
+    listed = Do("list items", lambda row: {"items": [f"{row['a']} {at}" for at in range(4)]}, ("a",), ("items",))
+    parts = (Ask("list", plan("q", "a")), listed, Split("split", "items", 2), Ask("more", plan("items", "b")))
+    made = flow({"x": 5}, parts, emits=("items", "b"), text=("items", "b"), attempts=5)
+    engine = Model(lambda request: json.dumps({"b" if "fine" in request.messages[-1].text else "a": "fine"}))
+    told = forecast(made, [engine])
+    asked = 2  # at the most: once more where an answer does not parse
+    assert (told.calls.low, told.calls.high) == (3 + 5, 25 * (1 + 2) * asked)
+    emitted = run(tmp_path, made, engine)
+    assert {row.values["items"][-1] for row in emitted.rows} == {"0", "1"}
+    assert told.calls.low <= spent(tmp_path).calls <= told.calls.high
+    with pytest.raises(BadConfig, match="most of 'split' must be at least 1, got 0"):
+        Split("split", "items", 0)
 
 
 @pytest.mark.parametrize(
