@@ -135,8 +135,8 @@ def flow(job: Job[Params]) -> Flow:
     def draw(cell: str, slot: int) -> Wanted:
         target = recipe.draw(task, cell, slot, job.seed)
         style = ", ".join(f"{name}: {value}" for name, value in target.style.items())
-        told = {"label": cell, "definition": meaning(task, cell), "attributes": style}
-        fields = {**told, "group": slot // recipe.together}  # rows of a group are shown the same demos
+        said = {"label": cell, "definition": meaning(task, cell), "attributes": style}
+        fields = {**said, "group": slot // recipe.together}  # rows of a group are shown the same demos
         return Wanted(
             cell, slot, fields, target.outputs, {"outputs": dict(target.outputs), "style": dict(target.style)}
         )
