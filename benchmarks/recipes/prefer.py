@@ -11,6 +11,7 @@ from stillroom.programs.flow import Flow, Quotas, Wanted, run_flow
 from stillroom.programs.methods._orders import agreed
 from stillroom.programs.methods._texts import sentences
 from stillroom.programs.published import prepare
+from stillroom.programs.published.prompts import task_text
 
 from ._check import Check, Measured, Models
 
@@ -36,7 +37,7 @@ def planted(rows: Sequence[dict[str, Any]], rng: random.Random) -> list[dict[str
             "swapped": rows[(at + len(rows) // 2) % len(rows)]["response"],
         }
         found += [
-            {"kind": kind, "instruction": row["instruction"], "good": good, "bad": bad[kind], "principle": PRINCIPLE}
+            {"kind": kind, "instruction": task_text(row), "good": good, "bad": bad[kind], "principle": PRINCIPLE}
             for kind in KINDS
             if bad[kind] != good
         ]
@@ -62,7 +63,7 @@ def accuracy(models: Models) -> Measured:
         "accuracy": round(fmean(every), 3) if every else None,
         "by_kind": {kind: [round(fmean(some), 3), len(some)] for kind, some in right.items() if some},
         "mean_p_first": round(fmean([each for _, *both in said for each in both]), 3) if said else None,
-        "swap_consistency": round(fmean([agreed(one, two) for _, one, two in said]), 3) if said else None,
+        "swap_consistency": round(fmean([agreed(one, 1 - two) for _, one, two in said]), 3) if said else None,
     }
     return Measured(figures, fmean(every) if every else None, 0.7, n=len(every))
 

@@ -38,12 +38,13 @@ FEATURES = {
 }
 """The features of TinyStories, as its published rows name them."""
 STYLES = {
-    "easy": "a very small vocabulary and very simple sentences, for a small child",
-    "medium": "high-quality English as in an encyclopaedia",
-    "hard": "terse and abstruse language, for a scholar",
+    "easy": "a very small vocabulary and extremely simple sentences that a toddler will understand",
+    "medium": "high-quality English, as in sentences on Wikipedia",
+    "hard": "very terse and abstruse language that only an erudite scholar will understand; simple words and phrases are "
+    "replaced by rare and complex ones",
     "qa": "a conversation in the form of questions and answers, each 'Question:' followed by its 'Answer:'",
 }
-"""The styles of WRAP."""
+"""The styles of WRAP, as its prompts name them (arXiv:2401.16380, appendix)."""
 
 
 @dataclass(frozen=True)
@@ -323,7 +324,7 @@ def flow(job: Job[Params]) -> Flow:
 
 METHOD = Method(
     "corpus",
-    "1",
+    "2",
     Params,
     given={
         "topics": Given("what textbooks are about", {"topic": "a topic"}, optional=True),

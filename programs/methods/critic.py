@@ -263,7 +263,7 @@ _WRITTEN = Decoding(temperature=1.0, top_p=0.9, max_tokens=512)
 
 METHOD = Method(
     "critic",
-    "1",
+    "2",
     Params,
     given={
         "rubrics": Given("rubrics to start from", {"rubric": "what is judged, and what deserves each score"}, True),

@@ -320,7 +320,7 @@ def flow(job: Job[Params]) -> Flow:
 
 METHOD = Method(
     "curate",
-    "1",
+    "2",
     Params,
     given={
         "rows": Given(

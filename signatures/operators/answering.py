@@ -141,12 +141,13 @@ class FromDoc(dspy.Signature):
 
 
 class Revise(dspy.Signature):
-    """Write the response again so that the criticism no longer holds."""
+    """Rewrite the response so that it follows the principle: change everything that the critique names."""
 
     instruction: str = In()
     response: str = In()
     critique: str = In()
-    revised: str = Out()
+    principle: str = In()
+    revised: str = Out(desc="the new response as a whole")
 
 
 class Repair(dspy.Signature):

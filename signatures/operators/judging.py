@@ -41,7 +41,7 @@ class Rating(TypedDict):
 
 
 class Critique(dspy.Signature):
-    """Say where the response falls short of the principle, concretely."""
+    """Say what in the response breaks the principle. Quote each such place."""
 
     instruction: str = In()
     response: str = In()
