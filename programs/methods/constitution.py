@@ -23,7 +23,6 @@ from stillroom.values import digest
 
 from ._orders import agreed, settled
 from ._principles import Principle, consensus, drawn, length_ratio, read
-from ._revising import CRITICISED, REVISED
 from ._sets import Apart, Best
 
 __all__ = ["METHOD", "Params"]
@@ -138,8 +137,8 @@ def _revisions(job: Job[Params]) -> tuple[Source, list[Part]]:
 
         parts += [
             Do(f"principle {number}", principle, adds=("principle",)),
-            job.ask("critique", f"critique {number}", demos=CRITICISED, when=_own),
-            job.ask("revise", f"revise {number}", demos=REVISED, when=_own),
+            job.ask("critique", f"critique {number}", when=_own),
+            job.ask("revise", f"revise {number}", when=_own),
             Do(f"turn {number}", turn, adds=("response", "turns")),
         ]
     if params.changed:

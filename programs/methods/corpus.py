@@ -38,10 +38,10 @@ FEATURES = {
 }
 """The features of TinyStories, as its published rows name them."""
 STYLES = {
-    "easy": "a very small vocabulary and extremely simple sentences that a toddler will understand",
-    "medium": "high-quality English, as in sentences on Wikipedia",
-    "hard": "very terse and abstruse language that only an erudite scholar will understand; simple words and phrases are "
-    "replaced by rare and complex ones",
+    "easy": "Use a very small vocabulary and extremely simple sentences that a toddler will understand.",
+    "medium": "Use high-quality English, as in sentences on Wikipedia.",
+    "hard": "Use very terse and abstruse language that only an erudite scholar will understand. Replace simple words and "
+    "phrases with rare and complex ones.",
     "qa": "a conversation in the form of questions and answers, each 'Question:' followed by its 'Answer:'",
 }
 """The styles of WRAP, as its prompts name them (arXiv:2401.16380, appendix)."""
@@ -334,7 +334,11 @@ METHOD = Method(
     },
     calls={
         "compose": Call(Compose, decoding=Decoding(temperature=1.0, max_tokens=1024)),
-        "rephrase": Call(Rephrase, decoding=Decoding(temperature=0.7, max_tokens=512)),
+        "rephrase": Call(
+            Rephrase,
+            decoding=Decoding(temperature=0.7, max_tokens=512),
+            instruction="Paraphrase the passage in the style asked for.",
+        ),
         "value": Call(YesNo, role="judge", decoding=Decoding(max_tokens=8), scored=True),
     },
     flow=flow,

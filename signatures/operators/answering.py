@@ -141,13 +141,13 @@ class FromDoc(dspy.Signature):
 
 
 class Revise(dspy.Signature):
-    """Rewrite the response so that it follows the principle: change everything that the critique names."""
+    """Write a new response to the instruction, one that follows the principle as the old response does not."""
 
     instruction: str = In()
-    response: str = In()
-    critique: str = In()
-    principle: str = In()
-    revised: str = Out(desc="the new response as a whole")
+    response: str = In(desc="the old response")
+    critique: str = In(desc="what is wrong with the old response")
+    principle: str = In(desc="what the new response must follow")
+    revised: str = Out(desc="the new response")
 
 
 class Repair(dspy.Signature):

@@ -41,7 +41,7 @@ class Rating(TypedDict):
 
 
 class Critique(dspy.Signature):
-    """Say what in the response breaks the principle. Quote each such place."""
+    """Say in a few sentences what in the response breaks the principle."""
 
     instruction: str = In()
     response: str = In()
