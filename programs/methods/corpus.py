@@ -337,7 +337,7 @@ METHOD = Method(
         "rephrase": Call(
             Rephrase,
             decoding=Decoding(temperature=0.7, max_tokens=512),
-            instruction="Paraphrase the passage in the style asked for.",
+            instruction="Paraphrase the passage in the style asked for. Keep all of its facts and add none.",
         ),
         "value": Call(YesNo, role="judge", decoding=Decoding(max_tokens=8), scored=True),
     },
