@@ -265,10 +265,23 @@ def _check(check: Mapping[str, str]) -> Sequence[Any]:
     found = _read(RESULTS / f"{check['id'].replace(' ', '-')}.json")
     if found is None:
         return check["id"], check["of"], cell(check["says"]), "not yet"
-    value = "no value" if found["value"] is None else f"{found['value']:.3g}"
-    met = "met" if found["met"] else "**not met**"
-    said = f"{met}: {value} ({found['direction']} {found['threshold']:g}, n = {found['n']})"
-    return check["id"], check["of"], cell(check["says"]), cell(said)
+    missed = [
+        _figure(each["name"], each["value"], each["direction"], each["goal"])
+        for each in found["also"]
+        if not each["met"]
+    ]
+    said = "; ".join([_figure("", found["value"], found["direction"], found["threshold"]), *missed])
+    return (
+        check["id"],
+        check["of"],
+        cell(check["says"]),
+        cell(f"{'met' if found['met'] else 'not met'}: {said}; n = {found['n']}"),
+    )
+
+
+def _figure(name: str, value: float | None, direction: str, goal: float) -> str:
+    """A figure and what it was to be; by name where it is one of several, which are named where they were missed."""
+    return f"{name} {'no value' if value is None else f'{value:.3g}'} ({direction} {goal:g})".strip()
 
 
 # -- Markdown ------------------------------------------------------------------------
