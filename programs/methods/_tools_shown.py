@@ -1,7 +1,8 @@
-"""Worked examples that the calls of the tools method show: queries of each kind, and what to call for some of them.
+"""Worked examples that the calls of the tools method show: queries of each kind, what to call for some, and chains.
 
 Llama 3.1 (arXiv:2407.21783, section 4.3.5) writes both by few-shot prompts, which it does not give; these are ours.
-Their tools are others than those of a job, so that what is copied from them fits nothing.
+Their tools are others than those of a job, so that what is copied from them fits nothing. Chain-of-Abstraction
+(arXiv:2401.17464, section 3) has solutions rewritten by a few-shot prompt as well.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from stillroom.values import digest
 
 from ._tools_kinds import KINDS
 
-__all__ = ["CALLS", "queries"]
+__all__ = ["CALLS", "CHAINS", "queries"]
 
 _TOOLS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "convert": ("Converts an amount to another unit.", {"amount": "number", "unit": "string", "to": "string"}),
@@ -130,3 +131,25 @@ CALLS: tuple[Demo, ...] = tuple(
     for query, tools, history, thought, calls in _WANTED
 )
 """Calls to make at once, in turn, and none: for want of a need, and where the results answer the query."""
+
+# -- chains: (question, solution, chain, goal) -------------------------------------------------
+
+_CHAINS = (
+    ("A ferry carries 45 cars on each of 6 trips. 38 of the cars are electric. How many are not?",
+     "6 * 45 = 270 cars are carried. 270 - 38 = 232 are not electric.",
+     "The ferry carries [6 * 45 = y1] cars. Of these [y1 - 38 = y2] are not electric.", "y2"),
+    ("A candle is 30 centimetres high and burns down 2.5 centimetres an hour. How high is it after 4 hours?",
+     "In 4 hours 4 * 2.5 = 10 centimetres burn down, so 30 - 10 = 20 centimetres are left.",
+     "In 4 hours [4 * 2.5 = y1] centimetres burn down, so [30 - y1 = y2] centimetres are left.", "y2"),
+    ("Two classes of 24 and 28 children are put into teams of 4. How many teams are there?",
+     "There are 24 + 28 = 52 children, which is 52 / 4 = 13 teams.",
+     "There are [24 + 28 = y1] children, which is [y1 / 4 = y2] teams.", "y2"),
+    ("A shop sells 3 of its 17 lamps for 20 euros each. How much is paid for them?",
+     "3 * 20 = 60 euros are paid.", "For them [3 * 20 = y1] euros are paid.", "y1"),
+)  # fmt: skip
+
+CHAINS: tuple[Demo, ...] = tuple(
+    Demo(digest(question), {"question": question, "gold": gold}, {"chain": chain, "goal": goal})
+    for question, gold, chain, goal in _CHAINS
+)
+"""Solutions rewritten with placeholders."""

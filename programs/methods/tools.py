@@ -28,7 +28,7 @@ from ._reason_checks import math_equal
 from ._tools_box import Search, Tool, Toolbox, calculator, mined, python
 from ._tools_chain import fill, solved
 from ._tools_kinds import KINDS, as_asked, made, names_result
-from ._tools_shown import CALLS, queries
+from ._tools_shown import CALLS, CHAINS, queries
 
 __all__ = ["METHOD", "Params"]
 
@@ -225,7 +225,7 @@ def _chains(job: Job[Params]) -> Flow:
     ]
     kept = ("question", "chain", "goal", "fault", "result", "answer")
     parts: list[Part] = [
-        job.ask("abstract"),
+        job.ask("abstract", demos=CHAINS),
         Do("work out", worked, ("question", "chain", "goal"), ("fault", "result", "messages", "completion", "tools")),
         told("chain can be worked out", "fault", "verifier"),
         At(Rule("chain arrives at the answer", arrives, by="verifier"), kept),

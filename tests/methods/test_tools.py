@@ -19,6 +19,7 @@ from stillroom.programs.methods._tools_box import Search, Toolbox, calculator, m
 from stillroom.programs.methods._tools_chain import fill
 from stillroom.programs.methods._tools_kinds import KINDS
 from stillroom.programs.methods._tools_shown import CALLS, queries
+from stillroom.programs.methods._tools_shown import CHAINS as SHOWN
 from stillroom.programs.published.shares import spread
 from stillroom.signatures import Shape
 from stillroom.values import digest
@@ -168,6 +169,13 @@ def test_exactly_the_sound_chains_are_kept(tmp_path):
     kept = {int(question.split()[1]) for question in values(emitted.rows, "question")}
     assert kept == {at for at, (*_, sound) in enumerate(CHAINS) if sound}
     assert set(stopped(emitted)) == {"chain can be worked out", "chain arrives at the answer"}
+
+
+def test_the_chains_that_are_shown_arrive_at_what_their_solutions_do():
+    for demo in SHOWN:
+        filled = fill(demo.outputs["chain"], demo.outputs["goal"])
+        assert not filled.fault
+        assert f"= {filled.result} " in demo.inputs["gold"]
 
 
 def test_a_filled_chain_reads_with_its_values():
