@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -139,6 +139,11 @@ class Shape:
             "additionalProperties": False,
         }
         return {**whole, "$defs": definitions} if definitions else whole
+
+    def asking(self, **schemas: Mapping[str, Any]) -> Shape:
+        """The same shape, with decoding constrained to narrower schemas of these outputs (`Field.asked`)."""
+        outputs = (replace(each, asked=schemas.get(each.name, each.asked)) for each in self.outputs)
+        return replace(self, outputs=tuple(outputs))
 
     def problems(self, values: Mapping[str, Any], fields: tuple[Field, ...] | None = None) -> list[tuple[str, str]]:
         """All (field, rule broken) pairs of `values`; missing fields included."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import combinations, permutations
 from statistics import fmean
 from typing import Any
 
 from stillroom.programs.flow import Do, Part, State
+from stillroom.programs.plan import Plan
 from stillroom.programs.published import Job
 from stillroom.programs.published.rule import told
 
@@ -49,6 +51,27 @@ def _broken(why: str, **more: Any) -> dict[str, Any]:
     return {"scored": [], "critiques": [], "consistency": None, "broken": why, **more}
 
 
+def _asking(job: Job[Any], call: str, **schemas: Mapping[str, Any]) -> Plan:
+    """The call with decoding constrained to what can be read: engines that do not constrain are held to it by a gate."""
+    plan = job.plan(call)
+    return replace(plan, shape=plan.shape.asking(**schemas))
+
+
+def _points(params: Any) -> dict[str, Any]:
+    return {"enum": list(range(params.lowest, params.highest + 1))}
+
+
+def _ratings(n: int, params: Any) -> dict[str, Any]:
+    """A list of so many ratings."""
+    rating = {
+        "type": "object",
+        "properties": {"reason": {"type": "string"}, "points": _points(params)},
+        "required": ["reason", "points"],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": rating, "minItems": n, "maxItems": n}
+
+
 def _as_they_stand(job: Job[Any]) -> list[Part]:
     """The first of the sources is the best: gold before a sample, a strong model before a weak one."""
 
@@ -61,6 +84,7 @@ def _as_they_stand(job: Job[Any]) -> list[Part]:
 def _listwise(job: Job[Any]) -> list[Part]:
     """Each aspect in an asking of its own, that shows all answers in an order of its own (UltraFeedback's code)."""
     params, parts = job.params, list[Part]()
+    plans = {n: _asking(job, "rate", ratings=_ratings(n, params)) for n in range(1, len(params.sources) + 1)}
     for aspect in params.aspects:
         shown, order, rated = f"shown {aspect}", f"order {aspect}", f"rated {aspect}"
 
@@ -71,14 +95,13 @@ def _listwise(job: Job[Any]) -> list[Part]:
 
         parts += [
             Do(f"shuffle {aspect}", shuffle, reads=("number", "answers"), adds=(order, shown)),
-            bounded(
-                job.ask(
-                    "rate",
-                    f"rate {aspect}",
-                    inputs={"instruction": "prompt", "responses": shown, "rubric": f"rubric {aspect}"},
-                    into=rated,
-                ),
-                len(params.sources),
+            job.ask(
+                "rate",
+                f"rate {aspect}",
+                inputs={"instruction": "prompt", "responses": shown, "rubric": f"rubric {aspect}"},
+                into=rated,
+                # a forecast asks before there are answers
+                vary=lambda wanted, row: plans[len(row.get("answers") or params.sources)],
             ),
         ]
 
@@ -101,6 +124,7 @@ def _pointwise(job: Job[Any]) -> list[Part]:
     """Each answer and aspect alone, several times; the mean counts (Self-Rewarding, section 2.2)."""
     params, parts = job.params, list[Part]()
     places = range(len(params.sources))
+    plan = _asking(job, "judge", score=_points(params))
     for at in places:
         for aspect in params.aspects:
             parts.append(
@@ -112,6 +136,7 @@ def _pointwise(job: Job[Any]) -> list[Part]:
                     samples=params.samples,
                     least=params.samples,
                     into=f"{aspect} of {at}",
+                    vary=lambda wanted, row: plan,
                     when=lambda row, at=at: at < len(row["answers"]),
                 )
             )  # fmt: skip

@@ -209,7 +209,7 @@ def _pair(row: State, better: Mapping[str, Any], worse: Mapping[str, Any], score
 
 METHOD = Method(
     "prefer",
-    "1",
+    "2",
     Params,
     given={
         "prompts": Given(

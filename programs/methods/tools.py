@@ -192,9 +192,7 @@ def _turn(job: Job[Params], box: Toolbox, turn: int) -> Iterator[Part]:
 
 def fitted(step: Ask, box: Toolbox) -> Ask:
     """The step with its calls constrained to those that fit the tools; what engines without constraints give is checked."""
-    plan = step.plan
-    outputs = tuple(replace(each, asked=box.calls) if each.name == "calls" else each for each in plan.shape.outputs)
-    return replace(step, plan=replace(plan, shape=replace(plan.shape, outputs=outputs)))
+    return replace(step, plan=replace(step.plan, shape=step.plan.shape.asking(calls=box.calls)))
 
 
 def _chains(job: Job[Params]) -> Flow:
