@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -175,3 +176,18 @@ def test_rows_of_a_recipe_are_kept_with_what_stopped_the_others(
         assert record["cost"]["calls_per_row"] == pytest.approx(record["cost"]["calls"] / 4, abs=0.01)
     else:
         assert (record["rows"], record["cost"]["calls_per_row"]) == ([], None)
+
+
+def test_what_gated_rows_say_stays_in_their_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from proposing_world import NAME, Scripted, shelved
+
+    rows = importlib.import_module("benchmarks.recipes._rows")
+    shelved(monkeypatch)
+    script = Scripted()
+    script.lucky = 2
+    gated = replace(rows.preset(NAME), gated="rows are attacks")
+    monkeypatch.setattr(rows, "preset", lambda name: gated)
+    record = rows.store_rows(NAME, script.engine(), 2, tmp_path / "run", tmp_path / "kept")
+    assert [each["values"] for each in record["rows"]] == [{}, {}]
+    assert record["rejected"]
+    assert all(each["values"] == {} for each in record["rejected"])

@@ -49,9 +49,9 @@ def store_rows(
         "model": engine.model,
         "wanted": rows,
         "ended": ended,
-        "rows": [_shortened(row) for row in accepted],
+        "rows": [_shortened(row, bool(recipe.gated)) for row in accepted],
         "rejects": dict(Counter(row.gate for row in others)),
-        "rejected": [_shortened(row) for row in others[:KEPT]],
+        "rejected": [_shortened(row, bool(recipe.gated)) for row in others[:KEPT]],
         # where the time was up, only what was stopped is known
         "funnel": funnel or [[gate, None, count] for gate, count in Counter(row.gate for row in others).items()],
         "cost": {
@@ -67,13 +67,13 @@ def store_rows(
     return record
 
 
-def _shortened(row: EmittedRow) -> dict[str, Any]:
-    """A row with what its passport says of its checks; the rest of the passport stands in the run."""
+def _shortened(row: EmittedRow, gated: bool) -> dict[str, Any]:
+    """A row with what its passport says of its checks; the rest of it, and what gated rows say, stand in the run alone."""
     passport = row.passport
     return {
         "id": row.id,
         "status": row.status,
-        "values": dict(row.values),
+        "values": {} if gated else dict(row.values),
         "gate": row.gate,
         "why": row.why,
         "passport": {
