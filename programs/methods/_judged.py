@@ -19,7 +19,6 @@ from stillroom.programs.published import Job
 from stillroom.programs.published.rule import told
 
 from ._orders import agreed, flagged, permutation, points, settled
-from .bootstrap import bounded
 
 __all__ = ["judged"]
 
@@ -57,6 +56,11 @@ def _asking(job: Job[Any], call: str, **schemas: Mapping[str, Any]) -> Plan:
     return replace(plan, shape=plan.shape.asking(**schemas))
 
 
+def _count(job: Job[Any], row: State) -> int:
+    """How many answers there are; a forecast asks before there are any."""
+    return len(row.get("answers") or job.params.sources)
+
+
 def _points(params: Any) -> dict[str, Any]:
     return {"enum": list(range(params.lowest, params.highest + 1))}
 
@@ -69,7 +73,11 @@ def _ratings(n: int, params: Any) -> dict[str, Any]:
         "required": ["reason", "points"],
         "additionalProperties": False,
     }
-    return {"type": "array", "items": rating, "minItems": n, "maxItems": n}
+    return _listed(rating, n)
+
+
+def _listed(item: Mapping[str, Any], n: int) -> dict[str, Any]:
+    return {"type": "array", "items": item, "minItems": n, "maxItems": n}
 
 
 def _as_they_stand(job: Job[Any]) -> list[Part]:
@@ -100,8 +108,7 @@ def _listwise(job: Job[Any]) -> list[Part]:
                 f"rate {aspect}",
                 inputs={"instruction": "prompt", "responses": shown, "rubric": f"rubric {aspect}"},
                 into=rated,
-                # a forecast asks before there are answers
-                vary=lambda wanted, row: plans[len(row.get("answers") or params.sources)],
+                vary=lambda wanted, row: plans[_count(job, row)],
             ),
         ]
 
@@ -193,6 +200,15 @@ def _pairwise(job: Job[Any]) -> list[Part]:
 
 def _ranking(job: Job[Any]) -> list[Part]:
     """All answers in random order, compared pair by pair in random order, then ranked at once (Nectar)."""
+    plans = {
+        n: _asking(
+            job,
+            "rank",
+            comparisons=_listed({"type": "string"}, math.comb(n, 2)),
+            order=_listed({"enum": list(range(1, n + 1))}, n),
+        )
+        for n in range(1, len(job.params.sources) + 1)
+    }
 
     def shuffle(row: State) -> Mapping[str, Any]:
         rng = job.rng("shown", row["number"])
@@ -214,9 +230,11 @@ def _ranking(job: Job[Any]) -> list[Part]:
 
     return [
         Do("shuffle", shuffle, reads=("number", "answers"), adds=("order shown", "shown", "compared")),
-        bounded(
-            job.ask("rank", inputs={"instruction": "prompt", "responses": "shown", "pairs": "compared"}, into="ranked"),
-            max(2, math.comb(len(job.params.sources), 2)),
+        job.ask(
+            "rank",
+            inputs={"instruction": "prompt", "responses": "shown", "pairs": "compared"},
+            into="ranked",
+            vary=lambda wanted, row: plans[_count(job, row)],
         ),
         Do("score", work, adds=_ADDS),
         _WHOLE,

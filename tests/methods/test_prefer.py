@@ -15,6 +15,7 @@ from recipe_world import World, handed_over, stopped
 
 from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig, BadData
+from stillroom.programs.flow import Ask
 from stillroom.programs.methods._orders import agreed, flagged, longer_side, pairs, permutation, points, ranked
 from stillroom.programs.methods.prefer import drawn
 from stillroom.programs.published import prepare, preset
@@ -328,3 +329,17 @@ def test_another_candidate_is_another_recipe():
     one = prepare("ultrafeedback", engines("teacher", "candidate a"), samples=True)
     two = prepare("ultrafeedback", engines("teacher", "candidate b"), samples=True)
     assert one.digest != two.digest
+
+
+def test_judges_are_constrained_to_one_readable_figure_for_each_answer():
+    job = World({}).job("ultrafeedback")
+    step = next(part for part in job.method.flow(job).parts if isinstance(part, Ask) and part.name.startswith("rate "))
+    for n in (2, 4):
+        ratings = step.vary(None, {"answers": [{}] * n}).shape.output_schema()["properties"]["ratings"]
+        assert (ratings["minItems"], ratings["maxItems"]) == (n, n)
+        assert ratings["items"]["properties"]["points"] == {"enum": [1, 2, 3, 4, 5]}
+    job = World({}).job("nectar")
+    step = next(part for part in job.method.flow(job).parts if isinstance(part, Ask) and part.name == "rank")
+    asked = step.vary(None, {"answers": [{}] * 3}).shape.output_schema()["properties"]
+    assert asked["order"] == {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 3, "maxItems": 3}
+    assert asked["comparisons"]["minItems"] == 3
