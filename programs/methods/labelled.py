@@ -168,13 +168,11 @@ def gates(job: Job[Params], task: Task) -> list[Gate]:
 
 
 def program(job: Job[Params], task: Task) -> Plan:
-    """Who reads a text blind: the compiled program of the task where there is one, else its bare signature."""
+    """Who reads a text blind: the bare signature, or the call as it was compiled. The labels are the task's own."""
     plan = job.plan("classify")
-    if "classify" in job.plans:
-        if [each.name for each in plan.shape.fields] != ["text", "label"]:
-            raise BadConfig(f"the plan of 'classify' must be of text and label, got {plan.shape.fields}")
-        return plan
-    return replace(plan, shape=task.shape, instruction=job.params.about)
+    instruction = plan.instruction if "classify" in job.plans else job.params.about
+    demos = tuple(replace(each, inputs={"text": each.inputs["text"]}) for each in plan.demos)
+    return replace(plan, shape=task.shape, instruction=instruction, demos=demos)
 
 
 def told(task: Task, example: Example) -> dict[str, Any]:
@@ -190,7 +188,7 @@ def meaning(task: Task, label: str) -> str:
 
 METHOD = Method(
     "labelled",
-    "2",
+    "3",
     Params,
     given={
         "labelled": Given(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from stillroom.engines.scripted import ScriptedEngine
 from stillroom.errors import BadConfig, ModelMissing
 from stillroom.evals.copies.duplicates import words
 from stillroom.programs.methods import labelled
+from stillroom.programs.plan import Demo
 from stillroom.programs.published import foresee_preset, preset, records, sample
 from stillroom.programs.published.card import card
 from stillroom.signatures import read_rows
@@ -172,3 +174,15 @@ def test_what_is_only_looked_at_needs_no_embedder_and_a_run_needs_it_before_it_a
     with pytest.raises(ModelMissing):
         here.run("labelled", tmp_path, **settings)
     assert not here.asked
+
+
+def test_the_reader_is_the_compiled_call_with_the_labels_of_the_task():
+    job = world().job("labelled", given={"labelled": rows()})
+    bare = job.plan("classify")
+    demo = Demo("a", {"text": "My bike is broken.", "labels": list(LABELS)}, {"label": "bike_broken"})
+    compiled = replace(bare, instruction="Read closely.", demos=(demo,))
+    made = world().job("labelled", given={"labelled": rows()}, plans={"classify": compiled})
+    read = labelled.program(made, labelled.task_of(made))
+    assert (read.instruction, read.shape.label_field.labels) == ("Read closely.", tuple(sorted(LABELS)))
+    assert [dict(each.inputs) for each in read.demos] == [{"text": "My bike is broken."}]
+    assert labelled.program(job, labelled.task_of(job)).instruction == job.params.about
